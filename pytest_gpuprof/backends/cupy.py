@@ -1,0 +1,186 @@
+"""CuPy: CUDA events of the current stream, and the peak of its memory pool by an allocation hook."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pytest_gpuprof.backends.host import HostDevice, HostRandom
+from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
+from pytest_gpuprof.core.errors import DeviceError, Unavailable
+from pytest_gpuprof.core.protocols import PeakMemory
+
+__all__ = ["CupyBackend"]
+
+
+class CupyBackend:
+    """The adapter to CuPy."""
+
+    name = "cupy"
+    parameters = ("xp",)
+    frameworks = ("cupy",)
+    host = "numpy"
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """Return the CUDA devices."""
+        cupy = _import()
+        runtime = cupy.cuda.runtime
+        try:
+            count = runtime.getDeviceCount()
+        except runtime.CUDARuntimeError as error:
+            raise Unavailable(f"CuPy finds no CUDA device ({error}); install the NVIDIA driver") from error
+        if count == 0:
+            raise Unavailable("CuPy finds no CUDA device; check CUDA_VISIBLE_DEVICES")
+        return tuple(_describe(runtime, index) for index in range(count))
+
+    def open(self, device: DeviceId) -> HostDevice:
+        """Return the device; builders get ``xp=cupy``."""
+        for info in self.devices():
+            if info.id == device:
+                return _Device(_import(), info)
+        raise DeviceError(f"CuPy has no device {device}; it has {', '.join(str(i.id) for i in self.devices())}")
+
+    def owns(self, value: Any) -> bool:
+        """Return whether ``value`` is a CuPy array."""
+        cupy = sys.modules.get("cupy")
+        return cupy is not None and isinstance(value, cupy.ndarray)
+
+
+def _import() -> Any:
+    if importlib.util.find_spec("cupy") is None:
+        raise Unavailable("CuPy is not installed; pip install cupy-cuda12x (or cupy-cuda13x)")
+    try:
+        import cupy
+    except (ImportError, OSError) as error:
+        raise Unavailable(f"CuPy is installed but cannot be imported ({error}); reinstall it") from error
+    return cupy
+
+
+def _describe(runtime: Any, index: int) -> DeviceInfo:
+    properties = runtime.getDeviceProperties(index)
+    raw = bytes(properties["uuid"])[:16].hex()
+    name = properties["name"]
+    return DeviceInfo(
+        DeviceId("cuda", index),
+        name.decode() if isinstance(name, bytes) else name,
+        "gpu",
+        CupyBackend.name,
+        uuid=f"GPU-{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}",
+        pci_bus_id="{pciDomainID:08X}:{pciBusID:02X}:{pciDeviceID:02X}.0".format(**properties),
+        memory_bytes=properties["totalGlobalMem"],
+    )
+
+
+class _Device(HostDevice):
+    def __init__(self, cupy: Any, info: DeviceInfo) -> None:
+        self._cupy = cupy
+        self._device = cupy.cuda.Device(info.id.index)
+        super().__init__(info, {"xp": cupy, "device": self._device})
+        self.timer = _Timer(cupy)
+        self.arrays = _Arrays(cupy)
+        self.random = _Random(cupy)
+
+    def synchronize(self) -> None:
+        """Wait for all streams of the device."""
+        self._device.synchronize()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make it CuPy's current device."""
+        with self._device:
+            yield
+
+    @contextmanager
+    def watch_memory(self) -> Iterator[PeakMemory | None]:
+        """Watch the pool by a hook, because it keeps no peak of its own; the hook sees the calling thread only."""
+        hook = _pool_watch(self._cupy, self._device.id)
+        with hook:
+            yield hook
+
+
+class _Timer:
+    def __init__(self, cupy: Any) -> None:
+        self._cuda = cupy.cuda
+
+    def mark(self) -> Any:
+        event = self._cuda.Event()
+        event.record()
+        return event
+
+    def wait(self, mark: Any) -> None:
+        mark.synchronize()
+
+    def elapsed_s(self, start: Any, end: Any) -> float:
+        return float(self._cuda.get_elapsed_time(start, end)) * 1e-3
+
+
+def _pool_watch(cupy: Any, device: int) -> Any:
+    """Return a memory hook that counts live bytes and their peak on one device."""
+
+    class PoolWatch(cupy.cuda.MemoryHook):  # type: ignore[misc]  # the base exists only once CuPy is imported
+        name = "pytest-gpuprof"
+
+        def __init__(self) -> None:
+            self._pool = cupy.get_default_memory_pool()
+            self._peak = self._pool.used_bytes()
+
+        def malloc_postprocess(self, **event: Any) -> None:
+            if event["device_id"] == device:
+                self._peak = max(self._peak, self._pool.used_bytes())
+
+        def live_bytes(self) -> int:
+            return int(self._pool.used_bytes())
+
+        def reset_peak(self) -> None:
+            self._peak = self._pool.used_bytes()
+
+        def peak_bytes(self) -> int:
+            return int(self._peak)
+
+        def reserved_bytes(self) -> int | None:
+            return int(self._pool.total_bytes())
+
+    return PoolWatch()
+
+
+class _Arrays:
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+
+    def place(self, value: Any) -> Any:
+        import numpy
+
+        return self._cupy.array(value) if isinstance(value, (numpy.ndarray, self._cupy.ndarray)) else value
+
+    def host(self, value: Any) -> Any:
+        return self._cupy.asnumpy(value) if isinstance(value, self._cupy.ndarray) else value
+
+    def precision(self, value: Any) -> float | None:
+        import numpy
+
+        dtype = getattr(value, "dtype", None)
+        return float(numpy.finfo(dtype).eps) if dtype is not None and numpy.issubdtype(dtype, numpy.inexact) else None
+
+
+class _Random(HostRandom):
+    """CuPy's generator for the current device, besides Python's and NumPy's.
+
+    It cannot be copied, so saving draws a seed, and restoring seeds with it: equal draws after each restore.
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+
+    def save(self) -> Any:
+        elsewhere = super().save()
+        import random
+
+        return elsewhere, random.Random(repr(elsewhere[0])).getrandbits(31)
+
+    def restore(self, state: Any) -> None:
+        elsewhere, seed = state
+        super().restore(elsewhere)
+        self._cupy.random.seed(seed)

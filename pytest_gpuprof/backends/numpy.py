@@ -1,0 +1,75 @@
+"""NumPy: the CPU. It runs the CPU leg of every workload whose framework has no CPU device of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pytest_gpuprof.backends.host import HostDevice, cpu_name
+from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
+from pytest_gpuprof.core.errors import Unavailable
+
+__all__ = ["NumpyBackend"]
+
+
+class NumpyBackend:
+    """The adapter to NumPy."""
+
+    name = "numpy"
+    parameters = ("xp",)
+    frameworks: tuple[str, ...] = ()  # every module uses NumPy: its presence points nowhere
+    host = "numpy"
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """Return the CPU."""
+        if importlib.util.find_spec("numpy") is None:
+            raise Unavailable("NumPy is not installed; pip install numpy")
+        return (DeviceInfo(DeviceId("cpu"), cpu_name(), "cpu", self.name),)
+
+    def open(self, device: DeviceId) -> HostDevice:
+        """Return the CPU; builders get ``xp=numpy``."""
+        import numpy
+
+        info = self.devices()[0]
+        opened = HostDevice(info, {"xp": numpy, "device": "cpu"})
+        opened.arrays = _Arrays()
+        opened.threads = _Threads()
+        opened.lacks = {"timer": "a CPU has no device events; its wall time is its time"}
+        return opened
+
+    def owns(self, value: Any) -> bool:
+        """Return whether ``value`` is a NumPy array."""
+        numpy = sys.modules.get("numpy")
+        return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+class _Arrays:
+    """Arrays stay where they are, but each leg gets its own copy: a callable may write into its inputs."""
+
+    def place(self, value: Any) -> Any:
+        import numpy
+
+        return value.copy() if isinstance(value, numpy.ndarray) else value
+
+    def host(self, value: Any) -> Any:
+        return value
+
+    def precision(self, value: Any) -> float | None:
+        import numpy
+
+        inexact = isinstance(value, (numpy.ndarray, numpy.generic)) and numpy.issubdtype(value.dtype, numpy.inexact)
+        return float(numpy.finfo(value.dtype).eps) if inexact else None
+
+
+class _Threads:
+    """The thread pools of the BLAS and OpenMP libraries that are loaded, by threadpoolctl."""
+
+    @contextmanager
+    def limit(self, count: int) -> Iterator[None]:
+        import threadpoolctl
+
+        with threadpoolctl.threadpool_limits(limits=count):
+            yield

@@ -1,0 +1,273 @@
+"""PyTorch, by the calls that are the same for every accelerator: ``torch.accelerator`` and ``torch.Event``.
+
+CUDA, ROCm, XPU, MPS and PrivateUse1 devices run the same lines. What only some of them have (a UUID, a spin kernel)
+is asked for and, where it is missing, not offered.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pytest_gpuprof.backends.host import HostDevice, HostRandom, cpu_name
+from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
+from pytest_gpuprof.core.errors import DeviceError, Unavailable
+from pytest_gpuprof.core.protocols import PeakMemory
+
+__all__ = ["TorchBackend"]
+
+_GPU_TYPES = frozenset({"cuda", "xpu", "mps"})
+"""The device types of torch that are GPUs. ROCm calls itself ``cuda``; a PrivateUse1 device can be anything."""
+
+_SPIN_PROBE_CYCLES = 5_000_000
+"""About 3 ms at 1.5 GHz: long against the 0.5 µs resolution of events, short against a warm-up."""
+
+
+class TorchBackend:
+    """The adapter to PyTorch."""
+
+    name = "torch"
+    parameters = ("device",)
+    frameworks = ("torch",)
+    host = "torch"
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """Return the accelerators, then the CPU."""
+        torch = _import()
+        found = []
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        if accelerator is not None:
+            found = [
+                _describe(torch, accelerator.type, index) for index in range(torch.accelerator.device_count())
+            ]
+        return (*found, DeviceInfo(DeviceId("cpu"), cpu_name(), "cpu", self.name))
+
+    def open(self, device: DeviceId) -> HostDevice:
+        """Return the device; builders get its ``torch.device``."""
+        for info in self.devices():
+            if info.id == device:
+                return _Cpu(info) if info.kind == "cpu" else _Accelerator(info)
+        raise DeviceError(f"torch has no device {device}; it has {', '.join(str(i.id) for i in self.devices())}")
+
+    def owns(self, value: Any) -> bool:
+        """Return whether ``value`` is a tensor or a module."""
+        torch = sys.modules.get("torch")
+        return torch is not None and isinstance(value, (torch.Tensor, torch.nn.Module))
+
+
+def _import() -> Any:
+    if importlib.util.find_spec("torch") is None:
+        raise Unavailable("PyTorch is not installed; see https://pytorch.org/get-started for the build for this GPU")
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        raise Unavailable(f"PyTorch is installed but cannot be imported ({error}); reinstall it") from error
+    if not hasattr(torch, "accelerator"):
+        raise Unavailable(f"PyTorch {torch.__version__} has no torch.accelerator; upgrade to 2.9 or newer")
+    return torch
+
+
+def _describe(torch: Any, kind: str, index: int) -> DeviceInfo:
+    module = torch.get_device_module(kind)
+    properties = None
+    if hasattr(module, "get_device_properties"):
+        properties = module.get_device_properties(index)
+    name = getattr(properties, "name", None)
+    if name is None:
+        name = module.get_device_name(index) if hasattr(module, "get_device_name") else kind
+    uuid = getattr(properties, "uuid", None)
+    pci = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+    return DeviceInfo(
+        DeviceId(kind, index),
+        name,
+        "gpu" if kind in _GPU_TYPES else "stand-in",
+        TorchBackend.name,
+        uuid=None if uuid is None else _uuid_text(str(uuid)),
+        pci_bus_id=None if None in pci else "{:08X}:{:02X}:{:02X}.0".format(*pci),
+        memory_bytes=getattr(properties, "total_memory", None),
+        why_stand_in=None if kind in _GPU_TYPES else f"no GPU: a torch device of type {kind!r}",
+    )
+
+
+def _uuid_text(uuid: str) -> str:
+    """Return the UUID as NVML writes it; torch leaves the prefix out."""
+    return uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
+
+
+class _Cpu(HostDevice):
+    """torch on the CPU."""
+
+    def __init__(self, info: DeviceInfo) -> None:
+        torch = _import()
+        device = torch.device("cpu")
+        super().__init__(info, {"device": device})
+        self.arrays = _Arrays(torch, device)
+        self.random = _Random(torch, None)
+        self.threads = _Threads(torch)
+        self.lacks = {"timer": "a CPU has no device events; its wall time is its time"}
+
+
+class _Accelerator(HostDevice):
+    """Whatever torch calls its accelerator."""
+
+    def __init__(self, info: DeviceInfo) -> None:
+        torch = _import()
+        self._torch = torch
+        self._index = info.id.index
+        device = torch.device(info.id.type, info.id.index)
+        super().__init__(info, {"device": device})
+        self.timer = _Timer(torch, device)
+        self.arrays = _Arrays(torch, device)
+        self.random = _Random(torch, device)
+        self.lacks = {"memory": f"torch keeps no memory statistics for {info.id.type}"}
+        if info.id.type == "cuda":
+            self.backlog = _Spin(torch, self.timer)
+
+    def synchronize(self) -> None:
+        """Wait for all streams of the device."""
+        self._torch.accelerator.synchronize(self._index)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make it torch's current device."""
+        before = self._torch.accelerator.current_device_index()
+        self._torch.accelerator.set_device_index(self._index)
+        try:
+            yield
+        finally:
+            self._torch.accelerator.set_device_index(before)
+
+    @contextmanager
+    def watch_memory(self) -> Iterator[PeakMemory | None]:
+        """Offer the allocator's statistics, which torch always keeps."""
+        memory = _Memory(self._torch, self._index)
+        try:
+            memory.reset_peak()
+        except (RuntimeError, NotImplementedError, AttributeError):  # an accelerator without a caching allocator
+            yield None
+        else:
+            yield memory
+
+
+class _Timer:
+    def __init__(self, torch: Any, device: Any) -> None:
+        self._event = torch.Event
+        self._device = device
+
+    def mark(self) -> Any:
+        event = self._event(self._device, enable_timing=True)
+        event.record()
+        return event
+
+    def wait(self, mark: Any) -> None:
+        mark.synchronize()
+
+    def elapsed_s(self, start: Any, end: Any) -> float:
+        return float(start.elapsed_time(end)) * 1e-3
+
+
+class _Spin:
+    """CUDA's and ROCm's spin kernel. Its clock is found by timing it once, so no driver query can mislead it."""
+
+    def __init__(self, torch: Any, timer: _Timer) -> None:
+        self._sleep = torch.cuda._sleep  # no public twin; flashinfer and torchrec rest on it too
+        self._timer = timer
+        self._cycles_per_s: float | None = None
+
+    def __call__(self, seconds: float) -> None:
+        if self._cycles_per_s is None:
+            self._sleep(_SPIN_PROBE_CYCLES)  # the first launch loads the kernel
+            start = self._timer.mark()
+            self._sleep(_SPIN_PROBE_CYCLES)
+            end = self._timer.mark()
+            self._timer.wait(end)
+            self._cycles_per_s = _SPIN_PROBE_CYCLES / self._timer.elapsed_s(start, end)
+        self._sleep(int(seconds * self._cycles_per_s))
+
+
+class _Memory:
+    """The caching allocator: *allocated* is live tensors and repeats exactly, *reserved* is what it keeps."""
+
+    def __init__(self, torch: Any, index: int) -> None:
+        self._api = torch.accelerator
+        self._index = index
+
+    def live_bytes(self) -> int:
+        return int(self._api.memory_allocated(self._index))
+
+    def reset_peak(self) -> None:
+        self._api.reset_peak_memory_stats(self._index)
+
+    def peak_bytes(self) -> int:
+        return int(self._api.max_memory_allocated(self._index))
+
+    def reserved_bytes(self) -> int | None:
+        return int(self._api.memory_reserved(self._index))
+
+
+class _Arrays:
+    def __init__(self, torch: Any, device: Any) -> None:
+        self._torch = torch
+        self._device = device
+
+    def place(self, value: Any) -> Any:
+        if isinstance(value, self._torch.nn.Module):
+            return copy.deepcopy(value).to(self._device)  # .to() would move the caller's own module
+        if isinstance(value, self._torch.Tensor):
+            # Each leg gets its own copy: a callable may write into its inputs.
+            moved = value.detach().to(self._device, copy=True)
+            return moved.requires_grad_(value.requires_grad)
+        return value
+
+    def host(self, value: Any) -> Any:
+        if not isinstance(value, self._torch.Tensor):
+            return value
+        value = value.detach().to("cpu")
+        if value.dtype in (self._torch.bfloat16, self._torch.float16):
+            value = value.float()  # NumPy has no bfloat16; `precision` remembers what it was
+        return value.resolve_conj().resolve_neg().numpy()
+
+    def precision(self, value: Any) -> float | None:
+        if isinstance(value, self._torch.Tensor) and (value.is_floating_point() or value.is_complex()):
+            return float(self._torch.finfo(value.dtype).eps)
+        return None
+
+
+class _Random(HostRandom):
+    """torch's CPU generator and the device's, besides Python's and NumPy's."""
+
+    def __init__(self, torch: Any, device: Any) -> None:
+        self._torch = torch
+        self._index = None if device is None else device.index
+        self._module = None if device is None else torch.get_device_module(device.type)
+
+    def save(self) -> Any:
+        on_device = None
+        if self._module is not None and hasattr(self._module, "get_rng_state"):
+            on_device = self._module.get_rng_state(self._index)
+        return super().save(), self._torch.get_rng_state(), on_device
+
+    def restore(self, state: Any) -> None:
+        elsewhere, on_cpu, on_device = state
+        super().restore(elsewhere)
+        self._torch.set_rng_state(on_cpu)
+        if on_device is not None and self._module is not None:
+            self._module.set_rng_state(on_device, self._index)
+
+
+class _Threads:
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+
+    @contextmanager
+    def limit(self, count: int) -> Iterator[None]:
+        before = self._torch.get_num_threads()
+        self._torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            self._torch.set_num_threads(before)

@@ -1,0 +1,1 @@
+"""The words: frozen values and contracts. No clock, no file, no thread and no framework is touched here."""

@@ -1,0 +1,203 @@
+"""Quantities: what a number means, and how people write it.
+
+Inside the package every figure is in base units (seconds, bytes, joules, watts, a plain ratio); text is parsed and
+formatted only here, at the edges. ``MB`` is 10**6 bytes and ``MiB`` is 2**20 bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pytest_gpuprof.core.errors import BudgetError
+
+__all__ = [
+    "METRICS",
+    "Family",
+    "Metric",
+    "Unit",
+    "format_quantity",
+    "parse_quantity",
+    "scale_for",
+]
+
+Unit = Literal["s", "B", "J", "W", "x", "1/s", "1/J"]
+"""Base units: second, byte, joule, watt, ratio, items per second, items per joule."""
+
+Family = Literal["time", "ratio", "memory", "energy"]
+"""What kind of evidence a figure rests on: it decides which doubts can spoil a verdict on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a number means.
+
+    Args:
+        name: the key under which readings and samples are stored, e.g. ``"wall_time"``.
+        unit: its base unit.
+        title: how a table or a sentence calls it.
+        adds_up: whether the figure of a round is the sum over its calls (time, energy) and is divided by their
+            number, or not (peak memory, power).
+    """
+
+    name: str
+    unit: Unit
+    title: str
+    adds_up: bool = True
+
+
+METRICS: Final[Mapping[str, Metric]] = {
+    metric.name: metric
+    for metric in (
+        Metric("wall_time", "s", "wall time"),
+        Metric("device_time", "s", "device time"),
+        Metric("first_call", "s", "first call"),
+        Metric("latency", "s", "latency of single calls"),
+        Metric("memory", "B", "peak memory above the builder", adds_up=False),
+        Metric("workspace", "B", "peak memory above the call", adds_up=False),
+        Metric("reserved", "B", "memory reserved by the allocator", adds_up=False),
+        Metric("energy", "J", "board energy"),
+        Metric("power", "W", "mean board power", adds_up=False),
+        Metric("package_energy", "J", "CPU package energy"),
+    )
+}
+"""The built-in metrics by name. A third-party meter brings its own :class:`Metric`."""
+
+_SCALES: Final[Mapping[Unit, Mapping[str, float]]] = {
+    "s": {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0},
+    "B": {
+        "B": 1.0,
+        "kB": 1e3,
+        "KB": 1e3,
+        "MB": 1e6,
+        "GB": 1e9,
+        "TB": 1e12,
+        "KiB": 2.0**10,
+        "MiB": 2.0**20,
+        "GiB": 2.0**30,
+        "TiB": 2.0**40,
+    },
+    "J": {"uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0, "kJ": 1e3, "Wh": 3600.0},
+    "W": {"mW": 1e-3, "W": 1.0, "kW": 1e3},
+    "x": {"": 1.0, "x": 1.0, "×": 1.0},
+    "1/s": {"/s": 1.0, "k/s": 1e3, "M/s": 1e6, "G/s": 1e9},
+    "1/J": {"/J": 1.0, "k/J": 1e3, "M/J": 1e6},
+}
+
+# The units a formatted figure may take, smallest first. Decimal for time, energy and power; binary for memory,
+# because allocators hand out powers of two.
+_LADDERS: Final[Mapping[Unit, tuple[tuple[str, float], ...]]] = {
+    "s": (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)),
+    "B": (("B", 1.0), ("KiB", 2.0**10), ("MiB", 2.0**20), ("GiB", 2.0**30), ("TiB", 2.0**40)),
+    "J": (("µJ", 1e-6), ("mJ", 1e-3), ("J", 1.0), ("kJ", 1e3)),
+    "W": (("mW", 1e-3), ("W", 1.0), ("kW", 1e3)),
+    "x": (("x", 1.0),),
+    "1/s": (("/s", 1.0), ("k/s", 1e3), ("M/s", 1e6), ("G/s", 1e9)),
+    "1/J": (("/J", 1.0), ("k/J", 1e3), ("M/J", 1e6)),
+}
+
+_TEXT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
+
+
+def parse_quantity(value: object, unit: Unit, *, what: str = "the limit", zero: bool = False) -> float:
+    """Return ``value`` in the base unit ``unit``.
+
+    Args:
+        value: a number in base units, or a string with a unit (``"1.5 ms"``, ``"512 MiB"``, ``"2 J"``, ``"5x"``).
+        unit: the base unit wanted.
+        what: how to call the value in an error message.
+        zero: whether zero is a sensible value (no extra memory) or not (no time at all).
+
+    Raises:
+        BudgetError: for a bool, NaN, an infinity, a negative number, another type, or a missing or wrong unit.
+
+    >>> parse_quantity("1.5 ms", "s")
+    0.0015
+    >>> parse_quantity("2 GiB", "B") == 2 * 2**30
+    True
+    >>> parse_quantity("5x", "x")
+    5.0
+    """
+    if isinstance(value, str):
+        number = _parse_text(value, unit, what)
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BudgetError(f"{what} is {value!r}, which is not a quantity; {_example(unit)}")
+    else:
+        number = float(value)
+    if not math.isfinite(number):
+        raise BudgetError(f"{what} is {value!r}, which is not a finite number; {_example(unit)}")
+    if number < 0:
+        raise BudgetError(f"{what} is {value!r}, which is negative; {_example(unit)}")
+    if number == 0 and not zero:
+        raise BudgetError(f"{what} is {value!r}, which nothing can meet or miss; {_example(unit)}")
+    return number
+
+
+def _parse_text(text: str, unit: Unit, what: str) -> float:
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise BudgetError(f"{what} is {text!r}, which is not a number with a unit; {_example(unit)}")
+    number, suffix = match.groups()
+    scale = _SCALES[unit].get(suffix)
+    if scale is None:
+        problem = "has no unit" if not suffix else f"has the unit {suffix!r}, which does not fit"
+        raise BudgetError(f"{what} is {text!r}, which {problem}; {_example(unit)}")
+    return float(number) * scale
+
+
+def _example(unit: Unit) -> str:
+    known = ", ".join(suffix for suffix in _SCALES[unit] if suffix.isascii() and suffix)
+    sample = {"s": "'1.5 ms'", "B": "'512 MiB'", "J": "'2 J'", "W": "'250 W'", "x": "5", "1/s": "'1000 /s'"}.get(
+        unit, "'20 /J'"
+    )
+    return f"write {sample} (units: {known})"
+
+
+def scale_for(values: list[float], unit: Unit) -> tuple[str, float]:
+    """Return the unit (suffix and factor) in which the smallest of ``values`` still has a digit before the point.
+
+    A column of a table has one unit, chosen here for all its cells.
+
+    >>> scale_for([0.0021, 0.4], "s")
+    ('ms', 0.001)
+    """
+    ladder = _LADDERS[unit]
+    smallest = min((abs(value) for value in values if value), default=ladder[0][1])
+    fitting = [step for step in ladder if step[1] <= smallest * 1.0000001]
+    return fitting[-1] if fitting else ladder[0]
+
+
+def format_quantity(value: float, unit: Unit, *, digits: int = 3, ascii_only: bool = False) -> str:
+    """Return ``value`` as people write it, with ``digits`` significant digits.
+
+    >>> format_quantity(0.00154321, "s")
+    '1.54 ms'
+    >>> format_quantity(0.0000021, "s", ascii_only=True)
+    '2.1 us'
+    >>> format_quantity(3.14159, "x")
+    '3.14x'
+    """
+    suffix, factor = scale_for([value], unit)
+    number = format_number(value / factor, digits)
+    gap = "" if unit == "x" or suffix.startswith("/") else " "
+    text = f"{number}{gap}{suffix}"
+    return text.replace("µ", "u") if ascii_only else text
+
+
+def format_number(number: float, digits: int = 3) -> str:
+    """Return ``number`` with ``digits`` significant digits and no exponent for everyday sizes.
+
+    >>> format_number(1234.5), format_number(0.12345), format_number(12.0)
+    ('1234', '0.123', '12')
+    """
+    if number == 0:
+        return "0"
+    magnitude = math.floor(math.log10(abs(number)))
+    if not -5 <= magnitude < 7:
+        return f"{number:.{digits - 1}e}"
+    decimals = max(0, digits - 1 - magnitude)
+    text = f"{number:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

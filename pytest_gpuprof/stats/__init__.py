@@ -1,0 +1,1 @@
+"""The arithmetic: numbers in, frozen numbers out. No clock, no file, no framework."""
