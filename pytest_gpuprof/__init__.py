@@ -5,7 +5,7 @@ A workload runs on the CPU and on the GPU; time, memory and energy are measured;
 >>> from pytest_gpuprof import profile
 >>> def addition(device):
 ...     return lambda: device.run(cpu=20e-3, gpu=1e-3)
->>> profile(addition, backend="simulated").require(min_speedup=5).verdicts[0].outcome
+>>> profile(addition, backend="simulated", devices="simulated:0").require(min_speedup=5).verdicts[0].outcome
 'met'
 
 Names are loaded when first used, so that importing the package costs next to nothing. What is timed must not be

@@ -161,7 +161,9 @@ class SimulatedBackend:
         if device not in self._opened:
             infos = {info.id: info for info in self.devices()}
             if device not in infos:
-                raise DeviceError(f"there is no device {device}; the simulated machine has {', '.join(map(str, infos))}")
+                raise DeviceError(
+                    f"there is no device {device}; the simulated machine has {', '.join(map(str, infos))}"
+                )
             card = None if device.type == "cpu" else self._cards[device.index]
             self._opened[device] = SimulatedDevice(infos[device], card, self.clock, self._random, self._cpu_noise)
         return self._opened[device]

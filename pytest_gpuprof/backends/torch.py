@@ -41,9 +41,7 @@ class TorchBackend:
         found = []
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         if accelerator is not None:
-            found = [
-                _describe(torch, accelerator.type, index) for index in range(torch.accelerator.device_count())
-            ]
+            found = [_describe(torch, accelerator.type, index) for index in range(torch.accelerator.device_count())]
         return (*found, DeviceInfo(DeviceId("cpu"), cpu_name(), "cpu", self.name))
 
     def open(self, device: DeviceId) -> HostDevice:
@@ -80,14 +78,14 @@ def _describe(torch: Any, kind: str, index: int) -> DeviceInfo:
     if name is None:
         name = module.get_device_name(index) if hasattr(module, "get_device_name") else kind
     uuid = getattr(properties, "uuid", None)
-    pci = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+    pci: list[Any] = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
     return DeviceInfo(
         DeviceId(kind, index),
         name,
         "gpu" if kind in _GPU_TYPES else "stand-in",
         TorchBackend.name,
         uuid=None if uuid is None else _uuid_text(str(uuid)),
-        pci_bus_id=None if None in pci else "{:08X}:{:02X}:{:02X}.0".format(*pci),
+        pci_bus_id=None if None in pci else "{:08X}:{:02X}:{:02X}.0".format(*map(int, pci)),
         memory_bytes=getattr(properties, "total_memory", None),
         why_stand_in=None if kind in _GPU_TYPES else f"no GPU: a torch device of type {kind!r}",
     )

@@ -1,6 +1,6 @@
 """Every seam of the package on one page.
 
-A seam has at most four methods. An ability that something lacks is simply not offered: the attribute is ``None``.
+A seam has at most four methods; what is a property here may be a plain attribute there. An ability that something lacks is simply not offered: the attribute is ``None``.
 Each seam has a fake: :mod:`pytest_gpuprof.backends.simulated` offers a clock, devices, timers, memory and a board.
 """
 
@@ -123,15 +123,24 @@ class Device(Protocol):
         lacks: for an ability that is ``None`` and that a figure needs, the reason to show, by attribute name.
     """
 
-    info: DeviceInfo
-    clock: Clock
-    arguments: Mapping[str, Any]
-    timer: Timer | None
-    backlog: Backlog | None
-    arrays: Arrays | None
-    random: RandomState
-    threads: Threads | None
-    lacks: Mapping[str, str]
+    @property
+    def info(self) -> DeviceInfo: ...  # noqa: D102  # told in the class
+    @property
+    def clock(self) -> Clock: ...  # noqa: D102  # told in the class
+    @property
+    def arguments(self) -> Mapping[str, Any]: ...  # noqa: D102  # told in the class
+    @property
+    def timer(self) -> Timer | None: ...  # noqa: D102  # told in the class
+    @property
+    def backlog(self) -> Backlog | None: ...  # noqa: D102  # told in the class
+    @property
+    def arrays(self) -> Arrays | None: ...  # noqa: D102  # told in the class
+    @property
+    def random(self) -> RandomState: ...  # noqa: D102  # told in the class
+    @property
+    def threads(self) -> Threads | None: ...  # noqa: D102  # told in the class
+    @property
+    def lacks(self) -> Mapping[str, str]: ...  # noqa: D102  # told in the class
 
     def synchronize(self) -> None:
         """Return when all work given to the device, on any stream, is done."""
@@ -153,10 +162,14 @@ class Backend(Protocol):
         host: the backend that runs the CPU leg of its workloads.
     """
 
-    name: str
-    parameters: tuple[str, ...]
-    frameworks: tuple[str, ...]
-    host: str
+    @property
+    def name(self) -> str: ...  # noqa: D102  # told in the class
+    @property
+    def parameters(self) -> tuple[str, ...]: ...  # noqa: D102  # told in the class
+    @property
+    def frameworks(self) -> tuple[str, ...]: ...  # noqa: D102  # told in the class
+    @property
+    def host(self) -> str: ...  # noqa: D102  # told in the class
 
     def devices(self) -> Sequence[DeviceInfo]:
         """Return the devices there are, the best first.
@@ -189,7 +202,8 @@ class Span(Protocol):
 class Meter(Protocol):
     """An instrument. Begin, end and read are apart because a device marks the end at once and tells only later."""
 
-    metrics: tuple[Metric, ...]
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...  # noqa: D102  # told in the class
 
     def begin(self) -> Span:
         """Start a span; called just before the first call."""
@@ -223,8 +237,10 @@ class EnergyCounter(Protocol):
         gain_error: relative error of the sensor itself; it cancels between windows on one board.
     """
 
-    period_s: float
-    gain_error: float
+    @property
+    def period_s(self) -> float: ...  # noqa: D102  # told in the class
+    @property
+    def gain_error(self) -> float: ...  # noqa: D102  # told in the class
 
     def read(self) -> Reading:
         """Return joules since an arbitrary start."""

@@ -18,8 +18,8 @@ from pytest_gpuprof.core.errors import Unavailable
 from pytest_gpuprof.core.quantities import METRICS, Family, format_quantity
 
 __all__ = [
-    "Caution",
     "Cause",
+    "Caution",
     "Leg",
     "Measurement",
     "Outcome",
@@ -96,12 +96,14 @@ class Caution:
         remedy: what to do about it; never something that is already in force.
         spoils: the verdicts it makes untrustworthy, as pairs of family and outcome. A throttled GPU makes a missed
             time budget inconclusive, but a met one stands: throttling only slows.
+        legs: the legs it concerns, ``None`` for all: a busy host does not spoil what the GPU's events say.
     """
 
     code: str
     message: str
     remedy: str
     spoils: frozenset[tuple[Family, str]] = frozenset()
+    legs: frozenset[Leg] | None = None
 
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}"
@@ -280,6 +282,8 @@ class Profile:
         threads: CPU threads the CPU leg was allowed.
         items, flops, bytes: declared work per call, ``None`` where not declared.
         params: parameters given to the builder.
+        not_judged: why budgets on the accelerator are not judged, empty if they are: a stand-in that nobody named.
+        out_of_time: whether the session's time was used up before anything was measured.
         output: what the GPU leg's callable returned at its first call, else the CPU leg's; not stored.
     """
 
@@ -297,6 +301,8 @@ class Profile:
     flops: float | None = None
     bytes: float | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    not_judged: str = ""
+    out_of_time: bool = False
     output: Any = field(default=None, repr=False, compare=False)
     judge: Judge | None = field(default=None, repr=False, compare=False)
 

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from pytest_gpuprof.core.errors import WorkloadError
 
-__all__ = ["Check", "Workload", "call", "as_workload", "workload"]
+__all__ = ["Check", "Workload", "as_workload", "call", "workload"]
 
 Amount: TypeAlias = "float | int | Callable[..., float]"
 """Declared work per call: a number, or a function of the builder's parameters."""

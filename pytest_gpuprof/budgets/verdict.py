@@ -1,0 +1,253 @@
+"""Judging: from a profile and a budget to a verdict with one sentence why. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_gpuprof.budgets.budget import Budget, log_margin
+from pytest_gpuprof.core.environment import DeviceInfo
+from pytest_gpuprof.core.quantities import format_quantity
+from pytest_gpuprof.core.results import Caution, Measurement, Outcome, Profile, Reading, Round, Verdict
+from pytest_gpuprof.stats.decision import LOOKS, decide, mean_interval
+from pytest_gpuprof.stats.summary import needed_for_quantile, quantile, quantile_interval
+
+__all__ = ["BudgetRule", "confirm", "judge"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What a verdict rests on: an estimate, its interval, and what the interval says about the limit."""
+
+    outcome: Outcome
+    observed: float
+    interval: tuple[float, float]
+    basis: str
+
+
+def judge(profile: Profile, budget: Budget) -> Verdict:
+    """Return the verdict on one budget.
+
+    Args:
+        profile: what was measured.
+        budget: the limit.
+    """
+    kind = budget.meaning
+    verdict = Verdict("not enforced", budget.keyword, "", profile=profile.name, enforce=budget.enforce)
+    # What is missing is told before what does not apply: a device that is not there has no limit either.
+    device = _device(profile, budget)
+    if "gpu" in kind.legs and profile.not_judged:
+        return replace(verdict, sentence=f"{budget.keyword} is not judged: {profile.not_judged}")
+    limit = budget.limit_for(device) if device is not None else None
+    if device is not None and limit is None:
+        keys = ", ".join(map(repr, budget.limits))
+        return replace(
+            verdict, sentence=f"{budget.keyword} is not enforced: none of its keys ({keys}) matches {device.name!r}"
+        )
+    missing = _missing(profile, budget)
+    if missing is not None:
+        return replace(
+            verdict,
+            outcome="unavailable",
+            limit=limit,
+            sentence=f"{budget.keyword} cannot be judged: {kind.title} is unavailable, because {missing.reason}",
+            cause=missing.cause,
+        )
+    if limit is None:
+        return replace(verdict, outcome="unavailable", sentence=f"{budget.keyword} cannot be judged: nothing was run")
+    if profile.out_of_time:
+        return replace(
+            verdict, outcome="inconclusive", limit=limit, sentence=f"{budget.keyword} is inconclusive: out of time"
+        )
+    evidence = _evidence(profile, budget, limit)
+    verdict = replace(
+        verdict, outcome=evidence.outcome, limit=limit, observed=evidence.observed, interval=evidence.interval
+    )
+    verdict = replace(verdict, sentence=_sentence(budget, verdict, evidence.basis))
+    doubts = [
+        caution
+        for caution in profile.cautions
+        if (kind.family, verdict.outcome) in caution.spoils and _concerns(caution, kind.legs)
+    ]
+    return _doubted(verdict, doubts[0]) if doubts else verdict
+
+
+def _concerns(caution: Caution, legs: frozenset[Any]) -> bool:
+    return caution.legs is None or bool(caution.legs & legs)
+
+
+def _doubted(verdict: Verdict, caution: Caution) -> Verdict:
+    return replace(
+        verdict,
+        outcome="inconclusive",
+        sentence=f"{verdict.sentence}, but that is inconclusive: {caution.message}; {caution.remedy}",
+    )
+
+
+def _device(profile: Profile, budget: Budget) -> DeviceInfo | None:
+    """Return the device whose name chooses the limit: the accelerator if the budget is about one, else the CPU."""
+    return (profile.gpu if "gpu" in budget.meaning.legs else profile.cpu).device
+
+
+def _missing(profile: Profile, budget: Budget) -> Reading | None:
+    """Return the reading that says why there is nothing to judge, ``None`` if there is."""
+    kind = budget.meaning
+    if budget.quantile is not None and kind.leg is not None:
+        leg: Measurement = getattr(profile, kind.leg)
+        return None if leg.series.get("latency") else leg.reading("latency")
+    reading = profile.ratio(kind.figure) if kind.leg is None else getattr(profile, kind.leg).reading(kind.figure)
+    return reading if reading.value is None else None
+
+
+def _evidence(profile: Profile, budget: Budget, limit: float) -> _Evidence:
+    if budget.quantile is not None:
+        return _by_quantile(profile, budget, limit, budget.quantile)
+    values = per_round(profile, budget)
+    if values:
+        return _by_rounds(values, budget, limit)
+    return _by_reading(profile, budget, limit)
+
+
+def per_round(profile: Profile, budget: Budget) -> tuple[float, ...]:
+    """Return the budget's figure in each round; empty if it is no figure of the rounds."""
+    kind = budget.meaning
+    if kind.leg is not None:
+        return getattr(profile, kind.leg).per_round(kind.figure, budget.stat)  # type: ignore[no-any-return]
+    if kind.figure == "throughput":
+        assert profile.items is not None  # else the reading is missing
+        return tuple(profile.items / seconds for seconds in profile.gpu.per_round("wall_time", budget.stat))
+    if kind.family == "ratio":
+        return profile.ratio_per_round(kind.figure, budget.stat)[1]
+    return ()
+
+
+def _by_rounds(values: Sequence[float], budget: Budget, limit: float) -> _Evidence:
+    at_least = budget.meaning.at_least
+    margins = [log_margin(value, limit, at_least=at_least) for value in values]
+    decision = decide(margins, confidence=budget.confidence)
+    outcomes: Mapping[str, Outcome] = {"met": "met", "missed": "missed", "undecided": "inconclusive"}
+    mean, low, high = mean_interval(
+        [math.log(value) for value in values[: decision.rounds]], confidence=budget.confidence
+    )
+    rounds = f"{decision.rounds} round{'s' if decision.rounds != 1 else ''}"
+    basis = rounds if decision.outcome != "undecided" else f"{rounds}: {decision.reason}"
+    return _Evidence(outcomes[decision.outcome], math.exp(mean), (_exp(low), _exp(high)), basis)
+
+
+def _exp(logarithm: float) -> float:
+    return math.exp(logarithm) if logarithm < 700 else math.inf  # one round bounds nothing
+
+
+def _by_reading(profile: Profile, budget: Budget, limit: float) -> _Evidence:
+    kind = budget.meaning
+    reading = profile.ratio(kind.figure) if kind.leg is None else getattr(profile, kind.leg).reading(kind.figure)
+    assert reading.value is not None
+    interval = reading.interval or (reading.value, reading.value)
+    basis = "exact" if reading.interval is None else "by its interval"
+    return _Evidence(_beyond(interval, limit, kind.at_least), reading.value, interval, basis)
+
+
+def _by_quantile(profile: Profile, budget: Budget, limit: float, fraction: float) -> _Evidence:
+    kind = budget.meaning
+    assert kind.leg is not None
+    samples = getattr(profile, kind.leg).series["latency"]
+    observed, needed = quantile(samples, fraction), needed_for_quantile(fraction)
+    interval = quantile_interval(samples, fraction, budget.confidence)
+    if len(samples) < needed or interval is None:
+        basis = f"{len(samples)} calls, of the {needed} that {budget.stat} needs: raise --gpu-profile-max-time"
+        return _Evidence("inconclusive", observed, interval or (min(samples), max(samples)), basis)
+    return _Evidence(_beyond(interval, limit, kind.at_least), observed, interval, f"{len(samples)} calls")
+
+
+def _beyond(interval: tuple[float, float], limit: float, at_least: bool) -> Outcome:
+    low, high = interval
+    if (low >= limit) if at_least else (high <= limit):
+        return "met"
+    if (high < limit) if at_least else (low > limit):
+        return "missed"
+    return "inconclusive"
+
+
+def _sentence(budget: Budget, verdict: Verdict, basis: str) -> str:
+    kind = budget.meaning
+    assert verdict.observed is not None and verdict.limit is not None and verdict.interval is not None  # noqa: PT018
+    low, high = verdict.interval
+    spread = "" if low == high else f" ({_shown(low, budget)} to {_shown(high, budget)})"
+    stat = "" if budget.stat == "median" else f" {budget.stat}"
+    relation = {"met": "meets", "missed": "misses", "inconclusive": "is too close to call against"}[verdict.outcome]
+    sentence = (
+        f"{kind.title}{stat} {_shown(verdict.observed, budget)}{spread} {relation} "
+        f"{budget.keyword} {_shown(verdict.limit, budget)} [{basis}]"
+    )
+    return f"{sentence}: {budget.reason}" if budget.reason and verdict.outcome == "missed" else sentence
+
+
+def _shown(value: float, budget: Budget) -> str:
+    if math.isinf(value):
+        return "unbounded"
+    return format_quantity(value, budget.meaning.unit)
+
+
+def confirm(first: Verdict, second: Verdict, budget: Budget) -> Verdict:
+    """Return what holds after a missed budget was measured a second time, after a fresh warm-up.
+
+    Missed twice is missed. Anything else is inconclusive: noise made the difference.
+    """
+    again = "nothing" if second.observed is None else _shown(second.observed, budget)
+    if second.outcome == "missed":
+        return replace(first, sentence=f"{first.sentence}; measured again: {again}")
+    return replace(
+        first,
+        outcome="inconclusive",
+        sentence=f"{first.sentence}, but measured again it was {again}, which does not miss it; the machine is too noisy",
+    )
+
+
+class BudgetRule:
+    """Enough rounds, when every budget that rests on rounds is decided; looked at only where the decision rule looks.
+
+    Args:
+        budgets: what has to be decided, each with its limit on this device.
+        items: declared items per call, for throughput.
+        precise: relative half-width at which a figure without a budget is known well enough; 5 %, because nobody reads
+            a speedup more exactly than that.
+    """
+
+    def __init__(self, budgets: Sequence[tuple[Budget, float]], items: float | None, precise: float = 0.05) -> None:
+        self._budgets = [(budget, limit) for budget, limit in budgets if "rounds" in budget.needs]
+        self._items = items
+        self._precise = precise
+
+    def enough(self, legs: Mapping[str, Sequence[Round]]) -> str | None:
+        """Return why no further round is needed, or ``None``."""
+        profile = _profile_of(legs, self._items)
+        count = max(len(rounds) for rounds in legs.values())
+        if count not in LOOKS:
+            return None
+        if not self._budgets:
+            return self._known_well_enough(profile)
+        for budget, limit in self._budgets:
+            values = () if _missing(profile, budget) else per_round(profile, budget)
+            if values and _by_rounds(values, budget, limit).outcome == "inconclusive":
+                return None
+        return f"every budget was decided after {count} rounds"
+
+    def _known_well_enough(self, profile: Profile) -> str | None:
+        missing, values = profile.ratio_per_round("speedup")
+        if missing is not None:
+            values = profile.gpu.per_round("wall_time") or profile.cpu.per_round("wall_time")
+        _, low, high = mean_interval([math.log(value) for value in values])
+        if (high - low) / 2 > self._precise:
+            return None
+        return f"known to {(high - low) / 2:.1%} after {len(values)} rounds"
+
+
+def _profile_of(legs: Mapping[str, Sequence[Round]], items: float | None) -> Profile:
+    """Return rounds as a profile, so that one piece of arithmetic serves the running and the finished measurement."""
+    measured = {
+        name: Measurement(name, None, rounds=tuple(legs[name])) if name in legs else Measurement.absent(name, "not run")
+        for name in ("cpu", "gpu", "reference")
+    }
+    return Profile("", measured["cpu"], measured["gpu"], measured["reference"], items=items)

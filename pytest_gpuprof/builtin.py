@@ -1,0 +1,103 @@
+"""The package's own implementations of its hooks: what it offers goes through the same door as everybody else's."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib import metadata
+
+from pytest_gpuprof.backends.host import cpu_name
+from pytest_gpuprof.backends.registry import builtin_backends
+from pytest_gpuprof.backends.simulated import SimulatedDevice
+from pytest_gpuprof.budgets.budget import KINDS, Kind
+from pytest_gpuprof.core.environment import DeviceInfo, Environment
+from pytest_gpuprof.core.protocols import Backend, Board, Device, EnergyCounter, Meter, Report
+from pytest_gpuprof.core.results import Reading
+from pytest_gpuprof.hookspecs import hookimpl
+from pytest_gpuprof.meters.nvml import open_board
+from pytest_gpuprof.meters.rapl import open_packages
+from pytest_gpuprof.meters.time import DeviceTime, WallTime
+from pytest_gpuprof.reports.export import JsonReport
+from pytest_gpuprof.sampling.quiet import allowed_threads
+
+__all__ = ["Builtin"]
+
+_DISTRIBUTIONS = ("torch", "cupy-cuda12x", "cupy-cuda13x", "pyopencl", "numpy")
+"""The frameworks whose version decides whether two measurements can be compared."""
+
+
+class Builtin:
+    """The built-in parts. Every implementation is tried last, so that an outsider's comes before it."""
+
+    @hookimpl(trylast=True)
+    def pytest_gpuprof_backends(self) -> Iterable[Backend]:
+        """Return the adapters of the package."""
+        return builtin_backends()
+
+    @hookimpl(trylast=True)
+    def pytest_gpuprof_meters(self, device: Device, leg: str) -> Iterable[Meter]:
+        """Return wall time, and device time where the device has events."""
+        meters: list[Meter] = [WallTime(device)]
+        if device.timer is not None:
+            meters.append(DeviceTime(device.timer))
+        return meters
+
+    @hookimpl(trylast=True)
+    def pytest_gpuprof_board(self, info: DeviceInfo, device: Device) -> Board | Reading | None:
+        """Return the simulated sensors of a simulated device, and NVML's of every other."""
+        if isinstance(device, SimulatedDevice):
+            return device.board()
+        return _board(info)
+
+    @hookimpl(trylast=True)
+    def pytest_gpuprof_package_energy(self, info: DeviceInfo, device: Device) -> EnergyCounter | Reading | None:
+        """Return RAPL's counters; a simulated machine has no package."""
+        if isinstance(device, SimulatedDevice):
+            return Reading.unavailable("the simulated machine has no CPU package counter")
+        return _packages()
+
+    @hookimpl(trylast=True)
+    def pytest_gpuprof_environment(self, device: Device) -> Environment:
+        """Return the host, the versions and the load."""
+        identity: dict[str, str | int | float | bool] = {
+            "cpu": cpu_name(),
+            "cpu_threads": allowed_threads(),
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+        }
+        identity |= {name: version for name in _DISTRIBUTIONS if (version := _version(name))}
+        state: dict[str, str | int | float | bool] = {"kernel": platform.release()}
+        if hasattr(os, "getloadavg"):
+            state["load_average_1min"] = round(os.getloadavg()[0], 2)
+        return Environment(identity, state)
+
+    @hookimpl(trylast=True)
+    def pytest_gpuprof_budgets(self) -> Iterable[Kind]:
+        """Return the budget keywords of the package."""
+        return KINDS.values()
+
+    @hookimpl(trylast=True)
+    def pytest_gpuprof_reports(self) -> Mapping[str, Report]:
+        """Return the output formats of the package."""
+        return {"json": JsonReport()}
+
+
+@lru_cache(maxsize=None)
+def _board(info: DeviceInfo) -> Board | Reading:
+    """Open each board once: it remembers that it was lost."""
+    return open_board(info)
+
+
+@lru_cache(maxsize=1)
+def _packages() -> EnergyCounter | Reading:
+    return open_packages()
+
+
+@lru_cache(maxsize=None)
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

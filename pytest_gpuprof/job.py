@@ -1,0 +1,244 @@
+"""A job: one workload on its devices, with everything that measuring it needs, decided once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_gpuprof.backends.registry import Registry
+from pytest_gpuprof.budgets.budget import Budget, Need
+from pytest_gpuprof.core.environment import DeviceId
+from pytest_gpuprof.core.errors import UsageError, WorkloadError
+from pytest_gpuprof.core.results import Leg, Reading
+from pytest_gpuprof.core.workload import Check, Workload, as_workload
+from pytest_gpuprof.placement import accelerators, backend_of, cpu_workload
+from pytest_gpuprof.sampling.legs import LegPlan
+from pytest_gpuprof.sampling.plan import Plan
+from pytest_gpuprof.sampling.quiet import allowed_threads
+from pytest_gpuprof.stats.summary import needed_for_quantile
+
+__all__ = ["METRICS_ASKED", "Job", "JobMaker", "Wanted", "wanted_by"]
+
+METRICS_ASKED: Mapping[str, frozenset[Need]] = {
+    "time": frozenset({"rounds", "device events"}),
+    "memory": frozenset({"memory"}),
+    "energy": frozenset({"energy", "package energy"}),
+}
+"""What ``--gpu-profile-metrics`` can name, and what each means to measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One workload on its devices.
+
+    Args:
+        name: of the profile.
+        workload: what is measured.
+        backend: the adapter of the GPU leg.
+        cpu, gpu: the plan of a leg, or why it cannot be run.
+        reference: the plan of the reference leg, ``None`` without one.
+        plan: how to measure.
+        threads: CPU threads of the CPU leg.
+        params: for the builder.
+        not_judged: why budgets on the accelerator are not judged, empty if they are.
+        metrics: what to measure besides what budgets need, ``None`` for time where there is no budget.
+        amounts: declared ``items``, ``flops`` and ``bytes`` per call.
+    """
+
+    name: str
+    workload: Workload
+    backend: str
+    cpu: LegPlan | Reading
+    gpu: LegPlan | Reading
+    reference: LegPlan | None
+    plan: Plan
+    threads: int
+    params: Mapping[str, Any] = field(default_factory=dict)
+    not_judged: str = ""
+    metrics: frozenset[Need] | None = None
+    amounts: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def legs(self) -> Mapping[Leg, LegPlan]:
+        """The legs that can be run, the CPU leg first."""
+        legs: dict[Leg, LegPlan | Reading | None] = {"cpu": self.cpu, "gpu": self.gpu, "reference": self.reference}
+        return {leg: plan for leg, plan in legs.items() if isinstance(plan, LegPlan)}
+
+    @property
+    def check(self) -> Check:
+        """How to compare the outputs of the legs."""
+        return False if self.workload.check is None else self.workload.check
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to measure on which leg: only what a budget, a check or an option needs.
+
+    Args:
+        needs: per leg.
+        latency_calls: single calls to time, per leg.
+    """
+
+    needs: Mapping[Leg, frozenset[Need]]
+    latency_calls: Mapping[Leg, int]
+
+    def legs(self, need: Need) -> tuple[Leg, ...]:
+        """Return the legs on which something is needed."""
+        return tuple(leg for leg, needs in self.needs.items() if need in needs)
+
+
+def wanted_by(job: Job, budgets: Sequence[Budget]) -> Wanted:
+    """Return what has to be measured, on the legs that can be run.
+
+    Raises:
+        WorkloadError: if a budget needs a CPU leg that nobody gave.
+    """
+    needs: dict[Leg, set[Need]] = {leg: set() for leg in job.legs}
+    latency: dict[Leg, int] = {}
+    for budget in budgets:
+        if "cpu" in budget.meaning.legs and isinstance(job.cpu, Reading) and job.cpu.cause == "not asked for":
+            raise WorkloadError(f"{budget.keyword} needs a CPU leg, and {job.cpu.reason}")
+        if "reference" in budget.meaning.legs and job.workload.reference is None:
+            raise WorkloadError(f"{budget.keyword} needs something to compare with; give it with reference=")
+        for leg in budget.meaning.legs & needs.keys():
+            needs[leg] |= budget.needs
+            if budget.quantile is not None:
+                latency[leg] = max(latency.get(leg, 0), needed_for_quantile(budget.quantile))
+    asked = job.metrics
+    if asked is None:
+        asked = frozenset() if budgets else METRICS_ASKED["time"]
+    for leg in needs:
+        needs[leg] |= asked
+    if "reference" in needs and asked:
+        needs["reference"] |= {"rounds"}
+    return Wanted({leg: frozenset(each) for leg, each in needs.items()}, latency)
+
+
+class JobMaker:
+    """Makes jobs of workloads.
+
+    Args:
+        registry: the backends.
+        devices: accelerators by name; empty for the GPU if there is one.
+        backend: for builders that could mean several.
+        metrics: as in :class:`Job`.
+        plan: how to measure, before a call's own options.
+        only_devices_name: whether only ``devices`` names a stand-in, and not the ``devices=`` of a call.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        devices: Sequence[str],
+        backend: str | None,
+        metrics: Iterable[str] | None,
+        plan: Plan,
+        only_devices_name: bool,
+    ) -> None:
+        self._registry = registry
+        self._devices = tuple(devices)
+        self._backend = backend
+        self._metrics = needs_of(metrics)
+        self._plan = plan
+        self._only_devices_name = only_devices_name
+
+    def jobs(
+        self,
+        source: Any,
+        *,
+        devices: str | Sequence[str] | None = None,
+        cpu_threads: int | None = None,
+        rounds: int | None = None,
+        max_time: float | None = None,
+        metrics: Iterable[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        broken: Callable[[str, str], str | None] = lambda backend, device: None,
+        **about: Any,
+    ) -> list[Job]:
+        """Return one job per accelerator, or one without.
+
+        Args:
+            source: a builder or a workload.
+            devices, cpu_threads, rounds, max_time, metrics, params: as in :func:`pytest_gpuprof.profile`.
+            broken: tells why a device of a backend cannot be used any more, ``None`` if it can.
+            about: options of the workload.
+
+        Raises:
+            UsageError: if something cannot be meant; every kind of it says what to do.
+        """
+        registry = self._registry
+        made = as_workload(source, servants=registry.parameters, **about)
+        backend = backend_of(made, registry, self._backend)
+        wanted = self._devices if devices is None else _names(devices)
+        named = self._devices if self._only_devices_name else wanted
+        found = accelerators(backend, registry, wanted, named)
+        cpu = cpu_workload(made, backend, registry)
+        given = _params(params)
+        plan = self._plan.with_(rounds=rounds, max_time_s=max_time, cpu_threads=cpu_threads)
+
+        def job(gpu: LegPlan | Reading, reference: LegPlan | None = None, name: str = made.name, why: str = "") -> Job:
+            return Job(
+                name,
+                made,
+                backend.name,
+                cpu if isinstance(cpu, Reading) else self._leg("cpu", cpu[0], cpu[1].name, "cpu", given),
+                gpu,
+                reference,
+                plan,
+                plan.cpu_threads or allowed_threads(),
+                given,
+                why,
+                self._metrics if metrics is None else needs_of(metrics),
+                {what: made.amount(what, given) for what in ("items", "flops", "bytes")},
+            )
+
+        if isinstance(found, Reading):
+            return [job(found)]
+        jobs = []
+        for accelerator in found:
+            where = str(accelerator.info.id)
+            name = made.name if len(found) == 1 else f"{made.name}@{where}"  # no two profiles of one name
+            reason = broken(backend.name, where)
+            if reason is not None:
+                jobs.append(job(Reading.unavailable(reason), name=name))
+                continue
+            gpu = self._leg("gpu", made, backend.name, where, given)
+            reference = None
+            if made.reference is not None:
+                reference = self._leg("reference", made.reference, backend.name, where, given)
+            jobs.append(job(gpu, reference, name, accelerator.not_judged))
+        return jobs
+
+    def _leg(self, leg: Leg, workload: Workload, backend: str, where: str, params: Mapping[str, Any]) -> LegPlan:
+        device = self._registry.open(backend, DeviceId.parse(where))
+        return LegPlan(leg, workload, device, params, device.random.save())
+
+
+def needs_of(metrics: Iterable[str] | None) -> frozenset[Need] | None:
+    """Return what the metrics named by an option mean to measure.
+
+    Raises:
+        UsageError: for a name that is not among them.
+    """
+    if metrics is None:
+        return None
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    for name in names:
+        if name not in METRICS_ASKED:
+            raise UsageError(f"there is no metric {name!r}; there are {', '.join(METRICS_ASKED)}")
+    return frozenset(need for name in names for need in METRICS_ASKED[name])
+
+
+def _names(devices: str | Sequence[str]) -> tuple[str, ...]:
+    names = devices.split(",") if isinstance(devices, str) else list(devices)
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _params(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        raise UsageError(f"params= is {params!r}; it takes a mapping from the builder's parameter names to values")
+    return dict(params)

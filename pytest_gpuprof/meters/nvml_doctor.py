@@ -1,0 +1,98 @@
+"""What NVML tells on this machine, card by card, and what to do where it does not: for the ``doctor`` command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_gpuprof.core.results import Reading
+from pytest_gpuprof.meters.nvml import board_of
+from pytest_gpuprof.meters.nvml_library import CUDA_VERSION, LIBRARY, Card, Library
+from pytest_gpuprof.meters.nvml_processes import CardUsers
+
+__all__ = ["Finding", "diagnose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a diagnosis.
+
+    Args:
+        what: what was looked for, e.g. ``"GPU 0: power"``.
+        found: what there is, with its unit; ``None`` if it is unavailable.
+        reason: for what is unavailable, why, and after a semicolon what to do about it.
+
+    >>> print(Finding("GPU 0: power", "70.0 W"))
+    GPU 0: power: 70.0 W
+    >>> print(Finding("NVML", None, "the NVIDIA driver is not loaded; load it with sudo modprobe nvidia, or reboot"))
+    NVML: unavailable, because the NVIDIA driver is not loaded; load it with sudo modprobe nvidia, or reboot
+    """
+
+    what: str
+    found: str | None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.found is None) != bool(self.reason):
+            raise ValueError("a finding has either what was found, or the reason why nothing was")
+
+    def __str__(self) -> str:
+        return f"{self.what}: " + (f"unavailable, because {self.reason}" if self.found is None else self.found)
+
+
+def diagnose(library: Library = LIBRARY) -> tuple[Finding, ...]:
+    """Return what NVML has to tell: the driver, then each GPU and each of its readings.
+
+    Nothing is raised; without a driver there is one finding, which says so.
+
+    Args:
+        library: the door to NVML.
+    """
+    unusable = library.why_unusable()
+    if unusable is not None:
+        return (Finding("NVML", None, unusable.reason),)
+    return tuple(_findings(library))
+
+
+def _findings(library: Library) -> Iterator[Finding]:
+    yield _finding("NVIDIA driver", library.ask("nvmlSystemGetDriverVersion"))
+    yield _finding("NVML", library.ask("nvmlSystemGetNVMLVersion"))
+    yield _finding("CUDA driver", library.ask(CUDA_VERSION), "{}")
+    count = library.ask("nvmlDeviceGetCount")
+    yield _finding("GPUs", count)
+    for index in range(0 if isinstance(count, Reading) else count):
+        # An index is right for a list. It is never what leads from a framework's device to its card.
+        yield from _card_findings(f"GPU {index}", library.card("nvmlDeviceGetHandleByIndex", index))
+
+
+def _card_findings(title: str, card: Card) -> Iterator[Finding]:
+    missing = card.why_missing()
+    if missing is not None:
+        yield Finding(title, None, missing.reason)
+        return
+    yield _finding(title, card.ask("nvmlDeviceGetName"))
+    yield _finding(f"{title}: UUID", card.ask("nvmlDeviceGetUUID"))
+    board = board_of(card)
+    counter = board.energy()
+    yield _finding(f"{title}: energy", counter if isinstance(counter, Reading) else counter.read(), "{:.0f} J so far")
+    milliwatts = card.ask("nvmlDeviceGetPowerUsage")
+    yield _finding(f"{title}: power", milliwatts if isinstance(milliwatts, Reading) else milliwatts / 1000, "{:.1f} W")
+    now = board.conditions()
+    yield _finding(f"{title}: SM clock", _in_mhz(now.sm_clock_hz), "{:.0f} MHz")
+    yield _finding(f"{title}: rated SM clock", _in_mhz(now.rated_clock_hz), "{:.0f} MHz")
+    yield _finding(f"{title}: temperature", now.temperature_c, "{:.0f} °C")
+    counted = ", ".join(f"{reason} {seconds:.1f} s" for reason, seconds in now.throttled_s.items())
+    # Nothing is counted only if the oldest of the two questions is refused as well.
+    yield _finding(f"{title}: throttling", counted or card.ask("nvmlDeviceGetViolationStatus", 0))
+    users = CardUsers(card).pids()
+    yield _finding(f"{title}: processes", users if isinstance(users, Reading) else len(users))
+
+
+def _finding(what: str, answer: Any, form: str = "{}") -> Finding:
+    value = answer.value if isinstance(answer, Reading) else answer
+    return Finding(what, None, answer.reason) if value is None else Finding(what, form.format(value))
+
+
+def _in_mhz(reading: Reading) -> Reading:
+    return reading if reading.value is None else Reading(reading.value / 1e6)

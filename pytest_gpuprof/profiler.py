@@ -1,0 +1,297 @@
+"""The composition root: what is measured, when it is measured again, and how it is judged. :func:`profile` lives here.
+
+A :class:`Profiler` belongs to one run: it keeps the opened devices, and remembers which of them a workload has broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+from pytest_gpuprof.budgets.budget import Budget, merge
+from pytest_gpuprof.budgets.verdict import confirm, judge
+from pytest_gpuprof.core.errors import BudgetMissed, GpuprofError, UsageError
+from pytest_gpuprof.core.protocols import Device
+from pytest_gpuprof.core.results import Caution, Measurement, Profile, Reading, Verdict
+from pytest_gpuprof.core.workload import Check
+from pytest_gpuprof.extensions import Extensions
+from pytest_gpuprof.job import Job, JobMaker, wanted_by
+from pytest_gpuprof.measuring import Measuring, unmeasured
+from pytest_gpuprof.sampling.legs import built
+from pytest_gpuprof.sampling.plan import Plan
+
+__all__ = ["Exclusive", "Profiler", "profile"]
+
+Exclusive = Callable[[Sequence[Device]], AbstractContextManager[Sequence[Caution]]]
+"""Takes devices for oneself while the context lasts, and tells which doubts about that remain."""
+
+
+class Profiler:
+    """Measures workloads and judges them, over one run.
+
+    Args:
+        plugins: objects with hook methods (:mod:`pytest_gpuprof.hookspecs`), for use outside pytest.
+        extensions: the parts there are; ``None`` for ours, the installed ones and ``plugins``.
+        devices: accelerators by name, as in ``--gpu-profile-devices``; empty for the GPU if there is one.
+        backend: the backend for builders that could mean several.
+        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``; ``None`` for time
+            where there is no budget.
+        plan: how to measure; ``None`` for the defaults.
+        exclusive: takes devices for oneself while measuring.
+        watch: told what is being done, between timed regions only.
+        only_devices_name: whether only ``devices`` names a stand-in, and not the ``devices=`` of a call.
+
+    Raises:
+        UsageError: for an unknown metric.
+    """
+
+    def __init__(
+        self,
+        *,
+        plugins: Iterable[object] = (),
+        extensions: Extensions | None = None,
+        devices: Sequence[str] = (),
+        backend: str | None = None,
+        metrics: Iterable[str] | None = None,
+        plan: Plan | None = None,
+        exclusive: Exclusive = lambda devices: nullcontext(()),
+        watch: Callable[[str], None] = lambda what: None,
+        only_devices_name: bool = False,
+    ) -> None:
+        self.extensions = extensions or Extensions.standalone(plugins)
+        self._maker = JobMaker(
+            self.extensions.registry,
+            devices=devices,
+            backend=backend,
+            metrics=metrics,
+            plan=plan or Plan(),
+            only_devices_name=only_devices_name,
+        )
+        self._exclusive = exclusive
+        self._watch = watch
+        self._broken: dict[tuple[str, str], str] = {}
+
+    def jobs(self, workload: Any, **options: Any) -> list[Job]:
+        """Return what would be measured: one job per accelerator. The arguments are those of :func:`profile`."""
+        return self._maker.jobs(workload, broken=lambda *device: self._broken.get(device), **options)
+
+    def run_once(self, job: Job) -> Profile:
+        """Run the workload once, unmeasured, on the best device there is.
+
+        Without a GPU, the CPU leg runs in place of a GPU builder that cannot.
+
+        Returns:
+            A profile that has an output and no figure.
+
+        Raises:
+            Unavailable: if it can run nowhere here.
+        """
+        leg = job.legs.get("gpu") or job.legs.get("cpu")
+        if leg is None:
+            for missing in (job.gpu, job.cpu):
+                if isinstance(missing, Reading):
+                    missing.require(f"a device for {job.name!r}")
+        assert leg is not None
+        with built(leg) as ready:
+            output = ready.call()
+            leg.device.synchronize()
+        return replace(unmeasured(job, "profiling is off: run with --gpu-profile"), output=output)
+
+    def measure(self, job: Job, budgets: Sequence[Budget] = (), *, owner: str = "") -> Profile:
+        """Measure a job and judge its budgets.
+
+        Args:
+            job: what to measure.
+            budgets: what must hold; what they need is measured.
+            owner: who asked (a test), for the message if the workload breaks the device.
+
+        Raises:
+            Whatever the workload raises, and OutputsDiffer.
+        """
+        measured = self._measured(job, budgets, owner)
+        return measured.with_verdicts(self._judged(job, measured, budgets, owner))
+
+    def out_of_time(self, job: Job, budgets: Sequence[Budget]) -> Profile:
+        """Return the profile of a job for which no time is left: every budget is inconclusive."""
+        nothing = unmeasured(job, "the session's time was used up", out_of_time=True)
+        return nothing.with_verdicts(tuple(judge(nothing, budget) for budget in budgets))
+
+    def require(self, job: Job, measured: Profile, budgets: Sequence[Budget], *, owner: str = "") -> Profile:
+        """Judge further budgets on a profile; what they need and it lacks, or left open, is measured now.
+
+        Returns:
+            The profile with the further readings and verdicts.
+        """
+        open_ones = [budget for budget in budgets if _is_open(judge(measured, budget))]
+        if open_ones and not measured.out_of_time:
+            measured = _joined(measured, self._measured(job, open_ones, owner))
+        verdicts = self._judged(job, measured, budgets, owner)
+        return measured.with_verdicts((*measured.verdicts, *verdicts))
+
+    def _judged(self, job: Job, measured: Profile, budgets: Sequence[Budget], owner: str) -> tuple[Verdict, ...]:
+        """Return the verdicts; what is missed is measured again once, after a fresh warm-up, before it counts."""
+        verdicts = {budget.keyword + budget.stat: judge(measured, budget) for budget in budgets}
+        # Bytes repeat exactly, and their pass is done twice anyway.
+        missed = [
+            budget
+            for budget in budgets
+            if verdicts[budget.keyword + budget.stat].outcome == "missed" and budget.meaning.family != "memory"
+        ]
+        if missed:
+            self._watch("measuring again what was missed")
+            again = self._measured(replace(job, metrics=frozenset()), missed, owner)
+            for budget in missed:
+                key = budget.keyword + budget.stat
+                verdicts[key] = confirm(verdicts[key], judge(again, budget), budget)
+        return tuple(verdicts.values())
+
+    def _measured(self, job: Job, budgets: Sequence[Budget], owner: str) -> Profile:
+        measuring = Measuring(job, wanted_by(job, budgets), self.extensions, self._watch)
+        devices = [leg.device for leg in job.legs.values()]
+        with self._exclusive(devices) as doubts:
+            try:
+                return measuring.run(budgets, doubts)
+            except GpuprofError:
+                raise
+            except Exception:
+                self._look_after(job, owner)
+                raise
+
+    def _look_after(self, job: Job, owner: str) -> None:
+        """Find out whether a failed workload has broken its device for everyone after it."""
+        leg = job.legs.get("gpu")
+        if leg is None:
+            return
+        try:
+            with leg.device.active():
+                leg.device.synchronize()
+        except Exception as error:  # whatever a broken context raises: it is broken
+            where = str(leg.device.info.id)
+            self._broken[(job.backend, where)] = (
+                f"{where} was broken by {owner or repr(job.name)} ({type(error).__name__}: {error}); run that one alone"
+            )
+
+
+def _is_open(verdict: Verdict) -> bool:
+    """Whether measuring (more) could change a verdict: it was not asked for, or noise left it open."""
+    return verdict.outcome == "inconclusive" or (verdict.outcome == "unavailable" and verdict.cause == "not asked for")
+
+
+def _joined(old: Profile, new: Profile) -> Profile:
+    """Return the new measurement with what only the old one had."""
+
+    def leg(before: Measurement, after: Measurement) -> Measurement:
+        if after.device is None:
+            return before
+        if before.device is None:
+            return after
+        return replace(
+            after,
+            rounds=after.rounds or before.rounds,
+            readings={**before.readings, **after.readings},
+            series={**before.series, **after.series},
+            calls=before.calls + after.calls,
+        )
+
+    return replace(
+        new,
+        cpu=leg(old.cpu, new.cpu),
+        gpu=leg(old.gpu, new.gpu),
+        reference=leg(old.reference, new.reference),
+        cautions=tuple(dict.fromkeys((*old.cautions, *new.cautions))),
+        verdicts=old.verdicts,
+        output=old.output if new.output is None else new.output,
+    )
+
+
+class _LibraryJudge:
+    """Judges further limits for somebody who uses the library without pytest."""
+
+    def __init__(self, profiler: Profiler, job: Job) -> None:
+        self._profiler = profiler
+        self._job = job
+
+    def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
+        budgets = merge([limits], self._profiler.extensions.kinds)
+        judged = self._profiler.require(self._job, profile, budgets)
+        _raise_missed(judged.verdicts[len(profile.verdicts) :])
+        return replace(judged, judge=self)
+
+
+def _raise_missed(verdicts: Sequence[Verdict]) -> None:
+    missed = [verdict.sentence for verdict in verdicts if verdict.outcome == "missed" and verdict.enforce]
+    if missed:
+        raise BudgetMissed("; ".join(missed))
+
+
+def profile(
+    workload: Any,
+    *,
+    name: str | None = None,
+    devices: str | Sequence[str] | None = None,
+    backend: str | None = None,
+    cpu: Any = None,
+    reference: Any = None,
+    check: Check | None = None,
+    flops: Any = None,
+    bytes: Any = None,  # noqa: A002  # the word users know
+    items: Any = None,
+    cpu_threads: int | None = None,
+    rounds: int | None = None,
+    max_time: float | None = None,
+    reset: Callable[..., object] | None = None,
+    params: Mapping[str, Any] | None = None,
+    metrics: Iterable[str] | None = None,
+    budgets: Budget | Sequence[Budget] = (),
+    profiler: Profiler | None = None,
+) -> Profile:
+    """Measure a workload on the CPU and on an accelerator.
+
+    Args:
+        workload: a builder, a :class:`~pytest_gpuprof.core.workload.Workload`, or :func:`~pytest_gpuprof.call`.
+        name: of the profile; ``None`` for the builder's.
+        devices: one accelerator by name (``"cuda:0"``, ``"opencl:0"``, ``"any"``); ``None`` for the GPU if there is one,
+            else a stand-in, on which budgets are not judged.
+        backend: ``"torch"``, ``"cupy"``, ``"opencl"``, ``"simulated"``, or one of a plugin; ``None`` to find it from the
+            builder.
+        cpu: another builder for the CPU leg.
+        reference: another builder to compare with on the same device.
+        check: compare the legs' outputs: ``True``, ``dict(rtol=, atol=)`` or a function of both; ``None`` compares only
+            workloads made by :func:`~pytest_gpuprof.call`.
+        flops, bytes, items: declared work per call, as numbers or functions of the builder's parameters.
+        cpu_threads: threads of the CPU leg; ``None`` for as many as this process may use.
+        rounds: exactly that many rounds; ``None`` until the budgets are decided, 3 to 24.
+        max_time: seconds for the rounds.
+        reset: runs untimed before each call.
+        params: parameters for the builder.
+        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``.
+        budgets: what must hold.
+        profiler: the run it belongs to; ``None`` for one of its own.
+
+    Returns:
+        The profile with its verdicts. Nothing is raised for a missed budget; ``profile.require(…)`` does that.
+
+    Raises:
+        UsageError: if something cannot be meant.
+        OutputsDiffer: if the legs computed different things.
+
+    >>> def addition(device):
+    ...     return lambda: device.run(cpu=20e-3, gpu=1e-3)
+    >>> round(profile(addition, backend="simulated").speedup)
+    20
+    """
+    run = profiler or Profiler()
+    jobs = run.jobs(
+        workload, name=name, devices=devices, backend=backend, cpu=cpu, reference=reference, check=check, flops=flops,
+        bytes=bytes, items=items, cpu_threads=cpu_threads, rounds=rounds, max_time=max_time, reset=reset,
+        params=params, metrics=metrics,
+    )  # fmt: skip
+    if len(jobs) > 1:
+        raise UsageError(
+            f"devices={devices!r} names {len(jobs)} accelerators; a profile has one, so call once for each"
+        )
+    wanted = (budgets,) if isinstance(budgets, Budget) else tuple(budgets)
+    measured = run.measure(jobs[0], wanted)
+    return replace(measured, judge=_LibraryJudge(run, jobs[0]))

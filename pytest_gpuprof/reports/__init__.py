@@ -1,0 +1,1 @@
+"""The voice: records → cells, and one file per output."""

@@ -1,0 +1,139 @@
+"""Comparing what the legs computed: a fast wrong answer is worth nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_gpuprof.core.errors import OutputsDiffer
+from pytest_gpuprof.core.protocols import Arrays
+from pytest_gpuprof.core.workload import Check
+
+__all__ = ["compare_outputs"]
+
+
+def compare_outputs(
+    name: str, expected: Any, actual: Any, check: Check, arrays: tuple[Arrays | None, Arrays | None]
+) -> None:
+    """Compare the CPU leg's output with the GPU leg's.
+
+    Without tolerances, floating-point results must agree to half the digits of the less exact of the two types, relative
+    to the largest value of the array: devices sum in different orders, so cancelled elements keep no digits of their own.
+
+    Args:
+        name: of the workload, for the message.
+        expected, actual: outputs of the CPU leg and of the GPU leg; lists, tuples and dicts are compared part by part.
+        check: ``True``, ``dict(rtol=, atol=)``, or a function of both outputs that raises or returns ``False``.
+        arrays: how each leg's device gives its arrays back to the host.
+
+    Raises:
+        OutputsDiffer: if they differ; the message says where and by how much.
+    """
+    if callable(check):
+        try:
+            verdict = check(expected, actual)
+        except AssertionError as error:
+            raise OutputsDiffer(f"the legs of {name!r} computed different things: {error}") from error
+        if verdict is False:
+            raise OutputsDiffer(f"the legs of {name!r} computed different things: check= returned False")
+        return
+    tolerance = dict(check) if isinstance(check, Mapping) else None
+    _compare(name, "the output", expected, actual, tolerance, arrays)
+
+
+def _compare(
+    name: str,
+    where: str,
+    expected: Any,
+    actual: Any,
+    tolerance: Mapping[str, float] | None,
+    arrays: tuple[Arrays | None, Arrays | None],
+) -> None:
+    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
+        if expected.keys() != actual.keys():
+            raise _differ(name, where, f"has the keys {sorted(map(str, expected))} and {sorted(map(str, actual))}")
+        for key in expected:
+            _compare(name, f"{where}[{key!r}]", expected[key], actual[key], tolerance, arrays)
+        return
+    if isinstance(expected, (list, tuple)) and isinstance(actual, (list, tuple)):
+        if len(expected) != len(actual):
+            raise _differ(name, where, f"has {len(expected)} and {len(actual)} parts")
+        for index, pair in enumerate(zip(expected, actual, strict=True)):
+            _compare(name, f"{where}[{index}]", *pair, tolerance, arrays)
+        return
+    _compare_values(name, where, expected, actual, tolerance, arrays)
+
+
+def _compare_values(
+    name: str,
+    where: str,
+    expected: Any,
+    actual: Any,
+    tolerance: Mapping[str, float] | None,
+    arrays: tuple[Arrays | None, Arrays | None],
+) -> None:
+    import numpy
+
+    precisions = [
+        side.precision(value) for side, value in zip(arrays, (expected, actual), strict=True) if side is not None
+    ]
+    left, right = (
+        value if side is None else side.host(value) for side, value in zip(arrays, (expected, actual), strict=True)
+    )
+    numeric = (numpy.ndarray, numpy.generic, int, float, complex)
+    if not isinstance(left, numeric) or not isinstance(right, numeric):
+        if type(left) is not type(right) or _unequal(left, right):
+            raise _differ(name, where, f"is {_short(left)} on the CPU and {_short(right)} on the GPU")
+        return
+    left, right = numpy.asarray(left), numpy.asarray(right)
+    if left.shape != right.shape:
+        raise _differ(name, where, f"has the shape {left.shape} on the CPU and {right.shape} on the GPU")
+    if left.size == 0:
+        return
+    inexact = numpy.issubdtype(left.dtype, numpy.inexact) or numpy.issubdtype(right.dtype, numpy.inexact)
+    if not inexact:
+        wrong = left != right
+    else:
+        wrong = ~numpy.isclose(right, left, equal_nan=True, **_tolerances(left, tolerance, precisions))
+    if wrong.any():
+        index = tuple(int(part) for part in numpy.argwhere(wrong)[0]) if left.ndim else ()
+        raise _differ(
+            name,
+            where,
+            f"differs in {int(wrong.sum())} of {left.size} elements, first at {index or 'its only element'}: "
+            f"{left[index]} on the CPU, {right[index]} on the GPU",
+        )
+
+
+def _tolerances(
+    expected: Any, tolerance: Mapping[str, float] | None, precisions: list[float | None]
+) -> dict[str, float]:
+    import numpy
+
+    if tolerance is not None:
+        return {"rtol": tolerance.get("rtol", 0.0), "atol": tolerance.get("atol", 0.0)}
+    coarsest = max((each for each in precisions if each is not None), default=float(numpy.finfo(float).eps))
+    finite = numpy.abs(expected[numpy.isfinite(expected)])
+    largest = float(finite.max()) if finite.size else 1.0
+    half = math.sqrt(coarsest)
+    return {"rtol": half, "atol": half * largest}
+
+
+def _unequal(left: Any, right: Any) -> bool:
+    try:
+        return bool(left != right)
+    except Exception:  # an object that cannot be compared is not evidence of a difference
+        return False
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _differ(name: str, where: str, how: str) -> OutputsDiffer:
+    return OutputsDiffer(
+        f"the legs of {name!r} computed different things: {where} {how}; "
+        "if that is meant, say check=False or give tolerances with check=dict(rtol=, atol=)"
+    )

@@ -1,0 +1,219 @@
+"""Passes of their own, never inside timed rounds: peak memory, energy, and the latency of single calls.
+
+Each builds its leg anew, so that one pass cannot see what another left behind.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pytest_gpuprof.core.protocols import EnergyCounter, PeakMemory
+from pytest_gpuprof.core.results import Caution, Quality, Reading
+from pytest_gpuprof.sampling.legs import BuiltLeg, LegPlan, built
+from pytest_gpuprof.sampling.loop import call_repeatedly, seconds_of
+from pytest_gpuprof.sampling.plan import Plan
+from pytest_gpuprof.sampling.quiet import quiet, threads_limited
+from pytest_gpuprof.stats.energy import EnergyWindow, energy_per_call, mean_power
+
+__all__ = ["PassResult", "energy_pass", "latency_pass", "memory_pass"]
+
+_WARM_CALLS = 2
+"""The allocator's cache and the libraries' workspaces are filled by the first calls, and not by the third."""
+
+_QUEUED_CALLS = 64
+"""Energy windows synchronize every 64 calls, so that no queue overflows and the end of the window is not far ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """What a pass yielded."""
+
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    cautions: tuple[Caution, ...] = ()
+    calls: int = 0
+
+
+def memory_pass(plan: LegPlan, memory: PeakMemory, *, exact: bool, threads: int, quality: Quality) -> PassResult:
+    """Measure the peak while the callable runs, above the builder and above the call.
+
+    Args:
+        plan: the leg.
+        memory: what is watched.
+        exact: an allocator's statistics repeat exactly, so the pass is done twice and must agree; the host's resident
+            memory does not shrink between passes, so it is done once.
+        threads: CPU threads the leg may use.
+        quality: of the readings.
+    """
+    passes = [_one_memory_pass(plan, memory, threads) for _ in range(2 if exact else 1)]
+    readings = {}
+    for index, name in enumerate(("memory", "workspace")):
+        values = [each[index] for each in passes]
+        interval = (float(min(values)), float(max(values))) if len(set(values)) > 1 else None
+        readings[name] = Reading(float(max(values)), interval=interval, quality=quality)
+    reserved = memory.reserved_bytes()
+    if reserved is not None:
+        readings["reserved"] = Reading(float(reserved), quality=quality)
+    return PassResult(readings, calls=len(passes) * (_WARM_CALLS + 1))
+
+
+def _one_memory_pass(plan: LegPlan, memory: PeakMemory, threads: int) -> tuple[int, int]:
+    device = plan.device
+    gc.collect()
+    device.synchronize()
+    memory.reset_peak()
+    before_builder = memory.live_bytes()
+    with threads_limited(device.threads, threads), built(plan) as leg:
+        for _ in range(_WARM_CALLS):
+            leg.call()
+        gc.collect()
+        device.synchronize()
+        if leg.reset is not None:
+            leg.reset()
+        memory.reset_peak()
+        before_call = memory.live_bytes()
+        output = leg.function()
+        device.synchronize()
+        peak = memory.peak_bytes()
+        del output
+    return max(0, peak - before_builder), max(0, peak - before_call)
+
+
+def latency_pass(plan: LegPlan, calls: int, *, threads: int, seconds: float) -> PassResult:
+    """Time single synchronized calls, as a user of the workload waits for them.
+
+    Args:
+        plan: the leg.
+        calls: how many; fewer are taken if they do not fit into ``seconds``.
+        threads: CPU threads the leg may use.
+        seconds: time for the pass.
+    """
+    device = plan.device
+    clock = device.clock
+    with threads_limited(device.threads, threads), built(plan) as leg:
+        for _ in range(_WARM_CALLS):
+            leg.call()
+        with quiet():
+            deadline = clock.now() + seconds
+            taken: list[float] = []
+            while len(taken) < calls and clock.now() < deadline:
+                if leg.reset is not None:
+                    leg.reset()
+                taken.append(seconds_of(device, leg.function, 1))
+    return PassResult(series={"latency": tuple(taken)}, calls=len(taken) + _WARM_CALLS)
+
+
+def energy_pass(
+    plan: LegPlan,
+    counters: Mapping[str, EnergyCounter],
+    sampling: Plan,
+    *,
+    threads: int,
+    quality: Quality,
+    seed: int = 0,
+    watch: Callable[[str], None] = lambda _: None,
+) -> PassResult:
+    """Measure the energy of back-to-back calls.
+
+    The load runs before the first window, and the windows' lengths and starts are jittered by the counters' period.
+
+    Args:
+        plan: the leg.
+        counters: by the metric they fill: ``"energy"`` for the board, ``"package_energy"`` for the CPU package.
+        sampling: lengths and number of windows.
+        threads: CPU threads the leg may use.
+        quality: of the readings.
+        seed: of the jitter.
+        watch: told what is being done, between windows.
+    """
+    period_s = max(counter.period_s for counter in counters.values())
+    rng = random.Random(seed)
+    windows: dict[str, list[EnergyWindow] | Reading] = {name: [] for name in counters}
+    with threads_limited(plan.device.threads, threads), built(plan) as leg, quiet():
+        leg.call()
+        seconds_per_call, calls = _settle(leg, sampling)
+        per_window = max(1, math.ceil(min(sampling.window_s, sampling.max_window_s) / seconds_per_call))
+        for trial in range(sampling.trials):
+            watch(f"energy window {trial + 1} of {sampling.trials} on {plan.device.info.id}")
+            calls += _run_calls(leg, max(1, round(rng.uniform(0, period_s) / seconds_per_call)))
+            length = per_window + rng.randint(0, max(1, math.ceil(period_s / seconds_per_call)))
+            calls += length
+            _one_window(leg, length, counters, windows)
+    readings: dict[str, Reading] = {}
+    for name, taken in windows.items():
+        if isinstance(taken, Reading):
+            readings[name] = taken
+            continue
+        counter = counters[name]
+        facts = {"period_s": counter.period_s, "gain_error": counter.gain_error}
+        readings[name] = energy_per_call(taken, **facts, quality=quality)
+        if name == "energy":
+            readings["power"] = mean_power(taken, **facts, quality=quality)
+    if isinstance(windows.get("energy"), Reading):
+        readings["power"] = readings["energy"]
+    return PassResult(readings, calls=calls + 1)
+
+
+def _settle(leg: BuiltLeg, sampling: Plan) -> tuple[float, int]:
+    """Put the board under load for a while; return the seconds of one call and how many were made."""
+    clock = leg.plan.device.clock
+    start = clock.now()
+    calls = 0
+    while True:
+        calls += _run_calls(leg, max(1, calls))
+        elapsed = clock.now() - start
+        if elapsed >= sampling.settle_s and calls >= 3:
+            return elapsed / calls, calls
+        if elapsed >= sampling.max_window_s:
+            return elapsed / calls, calls
+
+
+def _run_calls(leg: BuiltLeg, calls: int) -> int:
+    """Call that often, with few synchronizations; return the number of calls."""
+    left = calls
+    while left > 0:
+        now = min(left, _QUEUED_CALLS) if leg.reset is None else 1
+        if leg.reset is not None:
+            leg.reset()
+        call_repeatedly(leg.function, now)
+        leg.plan.device.synchronize()
+        left -= now
+    return calls
+
+
+def _one_window(
+    leg: BuiltLeg,
+    calls: int,
+    counters: Mapping[str, EnergyCounter],
+    windows: dict[str, list[EnergyWindow] | Reading],
+) -> None:
+    clock = leg.plan.device.clock
+    before = {name: counter.read() for name, counter in counters.items()}
+    start = clock.now()
+    _run_calls(leg, calls)
+    seconds = clock.now() - start
+    after = {name: counter.read() for name, counter in counters.items()}
+    for name, counter in counters.items():
+        taken = windows[name]
+        if isinstance(taken, Reading):
+            continue  # what failed once stays unavailable, with its first reason
+        used = _used(counter, before[name], after[name], seconds)
+        if used.value is None:
+            windows[name] = used
+        else:
+            taken.append(EnergyWindow(used.value, seconds, calls))
+
+
+def _used(counter: EnergyCounter, before: Reading, after: Reading, seconds: float) -> Reading:
+    for reading in (before, after):
+        if reading.value is None:
+            return reading
+    assert before.value is not None and after.value is not None  # noqa: PT018  # told to mypy, not tested
+    used = counter.used_j(before.value, after.value, seconds)
+    if used.value == 0:
+        return Reading.unavailable("the energy counter stood still: the window was shorter than its refresh")
+    return used

@@ -1,0 +1,91 @@
+"""How to measure: warm-up, rounds, windows and limits; frozen, and checked at birth.
+
+Every number has a reason beside it. Nothing here is measured on this machine: a plan says what to do, the sampler
+finds out how many calls that is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from pytest_gpuprof.core.errors import UsageError
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one profile is measured.
+
+    Args:
+        min_rounds: rounds before the first look; 3 is the least on which a verdict can rest.
+        max_rounds: rounds after which the verdict is what it is.
+        max_time_s: seconds for the rounds of a profile, without first call, compilation and warm-up.
+        warmup_s: least busy time of the warm-up; 25 ms, as is common, measured a kernel 28 % too slow (triton #2306).
+        warmup_cap_s: most time of the warm-up, not counting calls that were slow because something was compiled.
+        compile_cap_s: most time of the warm-up in all.
+        sample_s: least length of a sample, so that clock reads and one synchronization (10-50 µs) stay below 1 %.
+        cpu_samples, gpu_samples: samples per round; the round's figure is their median.
+        cpu_threads: threads of the CPU leg, ``None`` for as many as this process may use.
+        window_s, trials: length and number of energy windows. A counter refreshed every 0.1 s errs by at most
+            0.1/window_s per window; 2 s and 3 trials give an interval of 5 to 7 %.
+        settle_s: load before the first energy window; a window that begins on a cold board is biased low.
+        max_window_s: longest energy window, for calls longer than that.
+        latency_calls: single synchronized calls for percentiles, ``0`` for none.
+
+    Raises:
+        UsageError: if a number makes no sense.
+    """
+
+    min_rounds: int = 3
+    max_rounds: int = 24
+    max_time_s: float = 30.0
+    warmup_s: float = 0.2
+    warmup_cap_s: float = 2.0
+    compile_cap_s: float = 120.0
+    sample_s: float = 0.01
+    cpu_samples: int = 3
+    gpu_samples: int = 5
+    cpu_threads: int | None = None
+    window_s: float = 2.0
+    trials: int = 3
+    settle_s: float = 2.0
+    max_window_s: float = 60.0
+    latency_calls: int = 0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "cpu_threads" and value is None:
+                continue
+            least = 0 if each.name in ("latency_calls", "warmup_s", "settle_s") else None
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value < float("inf"):
+                raise UsageError(f"{each.name} is {value!r}; it takes a number")
+            if value < 0 or (value == 0 and least is None):
+                raise UsageError(f"{each.name} is {value!r}; it takes a number above 0")
+        if self.max_rounds < self.min_rounds:
+            raise UsageError(f"max_rounds ({self.max_rounds}) is below min_rounds ({self.min_rounds}); raise it")
+
+    def with_(self, **changes: Any) -> Plan:
+        """Return this plan with the changes that are not ``None``.
+
+        ``rounds=N`` means exactly N rounds.
+
+        Raises:
+            UsageError: if a number makes no sense.
+        """
+        given = {key: value for key, value in changes.items() if value is not None}
+        rounds = given.pop("rounds", None)
+        if rounds is not None:
+            if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+                raise UsageError(f"rounds is {rounds!r}; it takes a whole number above 0")
+            given |= {"min_rounds": rounds, "max_rounds": rounds}
+        elif "min_rounds" in given and "max_rounds" not in given:
+            given["max_rounds"] = max(self.max_rounds, given["min_rounds"])
+        return replace(self, **given)
+
+    def longest_s(self, *, timed: bool, energy_legs: int) -> float:
+        """Return how long a profile can take at most by its own limits, without first call and compilation."""
+        energy = energy_legs * (self.settle_s + self.trials * self.window_s)
+        return (2 * self.warmup_cap_s + self.max_time_s if timed else 0.0) + energy

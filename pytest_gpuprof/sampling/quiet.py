@@ -1,0 +1,79 @@
+"""What is held still around timed rounds, and restored after, whatever the workload does.
+
+Garbage collection would run at any moment; a tracer (coverage, a debugger, a profiler) slows Python code up to twenty
+times, on the CPU leg more than on the GPU leg. Both stop while rounds are taken.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_gpuprof.core.protocols import Threads
+from pytest_gpuprof.core.results import Caution, spoils
+
+__all__ = ["allowed_threads", "quiet", "threads_limited", "tracing"]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Stop automatic garbage collection and tracing until the context ends, then restore both."""
+    collecting = gc.isenabled()
+    tracer, profiler = sys.gettrace(), sys.getprofile()
+    gc.collect()
+    gc.disable()
+    sys.settrace(None)
+    sys.setprofile(None)
+    try:
+        yield
+    finally:
+        sys.setprofile(profiler)
+        sys.settrace(tracer)
+        if collecting:
+            gc.enable()
+
+
+def tracing() -> Caution | None:
+    """Return a caution if something watches every line or call of Python code.
+
+    ``sys.settrace`` is paused by :func:`quiet`, but its tools also watch other threads and C calls of the workload, and
+    tools of ``sys.monitoring`` (Python 3.12) cannot be paused by anyone else. A tracer slows the CPU leg more than the
+    GPU leg, so a speedup found under it is too good.
+    """
+    watcher = "a trace function" if sys.gettrace() else "a profile function" if sys.getprofile() else None
+    monitoring = getattr(sys, "monitoring", None)
+    if monitoring is not None:
+        tools = [monitoring.get_tool(index) for index in range(6)]
+        watcher = next((f"sys.monitoring tool {tool!r}" for tool in tools if tool), watcher)
+    if watcher is None:
+        return None
+    return Caution(
+        "traced",
+        f"Python code is watched by {watcher}, which slows the CPU leg",
+        "run without coverage or debugger (--no-cov)",
+        spoils("ratio") | spoils("time", outcomes=("missed",)),
+    )
+
+
+def allowed_threads() -> int:
+    """Return how many threads this process may usefully run: its CPU affinity, less a container's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, -(-int(quota) // int(period))))
+
+
+@contextmanager
+def threads_limited(threads: Threads | None, count: int) -> Iterator[None]:
+    """Let a framework compute with ``count`` CPU threads until the context ends."""
+    if threads is None:
+        yield
+        return
+    with threads.limit(count):
+        yield

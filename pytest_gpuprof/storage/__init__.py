@@ -1,0 +1,1 @@
+"""The memory: records as text, and back."""

@@ -1,0 +1,227 @@
+"""Record ⇄ builtins: what crosses xdist, is appended to the journal and is written by exports.
+
+A record is the profile with its verdicts. Only ``dict``, ``list``, ``str``, ``int``, ``float``, ``bool`` and ``None``
+come out, of exactly these types: a NumPy float, which is a ``float``, would kill an xdist worker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Environment
+from pytest_gpuprof.core.errors import UsageError
+from pytest_gpuprof.core.results import Caution, Measurement, Profile, Reading, Round, Verdict
+
+__all__ = ["SCHEMA", "builtins_of", "profile_from", "record_of"]
+
+SCHEMA = "pytest-gpuprof/1"
+"""Version of the format. It is raised when a reader of the old format would misread the new one."""
+
+_LONGEST_TEXT = 200
+"""Parameters may be arrays; their ``repr`` once made a report of 1.8 GB elsewhere (pytest-benchmark #96)."""
+
+
+def builtins_of(value: Any) -> Any:
+    """Return ``value`` as builtins. Numbers that JSON does not know become ``None``, anything else a short text."""
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if isinstance(value, float):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    if isinstance(value, Mapping):
+        return {str(key): builtins_of(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [builtins_of(each) for each in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((builtins_of(each) for each in value), key=repr)
+    if isinstance(value, (bool, int, str)):  # a subclass: an enum, a str from another library
+        return next(kind for kind in (bool, int, str) if isinstance(value, kind))(value)
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a NumPy or torch scalar
+        return builtins_of(value.item())
+    text = repr(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
+
+
+def record_of(profile: Profile, *, test: str = "", attempt: int = 1) -> dict[str, Any]:
+    """Return a profile and its verdicts as builtins.
+
+    Args:
+        profile: what was measured.
+        test: the node id of the test, empty outside pytest.
+        attempt: how often the test has been run, for reruns.
+    """
+    ratios = {
+        name: _reading(profile.ratio(name))
+        for name in (
+            "speedup",
+            "device_speedup",
+            "speedup_over_reference",
+            "energy_ratio",
+            "throughput",
+            "items_per_joule",
+        )
+    }
+    record: dict[str, Any] = builtins_of(
+        {
+            "schema": SCHEMA,
+            "test": test,
+            "attempt": attempt,
+            "name": profile.name,
+            "backend": profile.backend,
+            "legs": {leg: _measurement(getattr(profile, leg)) for leg in ("cpu", "gpu", "reference")},
+            "derived": ratios,
+            "verdicts": [_verdict(verdict) for verdict in profile.verdicts],
+            "cautions": [_caution(caution) for caution in profile.cautions],
+            "stop_reason": profile.stop_reason,
+            "cpu_threads": profile.threads,
+            "work": {"items": profile.items, "flops": profile.flops, "bytes": profile.bytes},
+            "params": profile.params,
+            "not_judged": profile.not_judged,
+            "out_of_time": profile.out_of_time,
+            "environment": {"identity": profile.environment.identity, "state": profile.environment.state},
+        }
+    )
+    return record
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    if reading.value is None:
+        return {"unavailable": reading.reason, "cause": reading.cause}
+    return {"value": reading.value, "interval": reading.interval, "quality": reading.quality}
+
+
+def _measurement(measurement: Measurement) -> dict[str, Any]:
+    device = measurement.device
+    return {
+        "device": None
+        if device is None
+        else {
+            "id": str(device.id),
+            "name": device.name,
+            "kind": device.kind,
+            "backend": device.backend,
+            "memory_bytes": device.memory_bytes,
+            "stand_in": device.why_stand_in,
+        },
+        "readings": {name: _reading(reading) for name, reading in measurement.readings.items()},
+        "rounds": [
+            {"index": each.index, "position": each.position, "iterations": each.iterations, "samples": each.samples}
+            for each in measurement.rounds
+        ],
+        "series": measurement.series,
+        "missing": _reading(measurement.missing),
+        "calls": measurement.calls,
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "outcome": verdict.outcome,
+        "budget": verdict.budget,
+        "sentence": verdict.sentence,
+        "limit": verdict.limit,
+        "observed": verdict.observed,
+        "interval": verdict.interval,
+        "profile": verdict.profile,
+        "enforce": verdict.enforce,
+        "cause": verdict.cause,
+    }
+
+
+def _caution(caution: Caution) -> dict[str, Any]:
+    return {
+        "code": caution.code,
+        "message": caution.message,
+        "remedy": caution.remedy,
+        "spoils": caution.spoils,
+        "legs": caution.legs,
+    }
+
+
+def profile_from(record: Mapping[str, Any]) -> Profile:
+    """Return the profile that a record holds; it can be judged again, but nothing more can be measured on it.
+
+    Raises:
+        UsageError: if the record has another schema, or is damaged.
+    """
+    schema = record.get("schema")
+    if schema != SCHEMA:
+        raise UsageError(f"the record has the schema {schema!r}, and this version reads {SCHEMA!r}; measure again")
+    try:
+        return _profile(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"the record is damaged ({type(error).__name__}: {error}); measure again") from error
+
+
+def _profile(record: Mapping[str, Any]) -> Profile:
+    legs = {leg: _measurement_from(leg, part) for leg, part in record["legs"].items()}
+    work, environment = record["work"], record["environment"]
+    return Profile(
+        record["name"],
+        legs["cpu"],
+        legs["gpu"],
+        legs["reference"],
+        backend=record["backend"],
+        stop_reason=record["stop_reason"],
+        verdicts=tuple(Verdict(**{**each, "interval": _pair(each["interval"])}) for each in record["verdicts"]),
+        cautions=tuple(
+            Caution(
+                each["code"],
+                each["message"],
+                each["remedy"],
+                frozenset((family, outcome) for family, outcome in each["spoils"]),
+                None if each["legs"] is None else frozenset(each["legs"]),
+            )
+            for each in record["cautions"]
+        ),
+        environment=Environment(environment["identity"], environment["state"]),
+        threads=record["cpu_threads"],
+        items=work["items"],
+        flops=work["flops"],
+        bytes=work["bytes"],
+        params=record["params"],
+        not_judged=record["not_judged"],
+        out_of_time=record["out_of_time"],
+    )
+
+
+def _measurement_from(leg: Any, part: Mapping[str, Any]) -> Measurement:
+    device = part["device"]
+    return Measurement(
+        leg,
+        None
+        if device is None
+        else DeviceInfo(
+            DeviceId.parse(device["id"]),
+            device["name"],
+            device["kind"],
+            device["backend"],
+            memory_bytes=device["memory_bytes"],
+            why_stand_in=device["stand_in"],
+        ),
+        tuple(
+            Round(
+                each["index"],
+                each["position"],
+                each["iterations"],
+                {name: tuple(values) for name, values in each["samples"].items()},
+            )
+            for each in part["rounds"]
+        ),
+        {name: _reading_from(reading) for name, reading in part["readings"].items()},
+        {name: tuple(values) for name, values in part["series"].items()},
+        _reading_from(part["missing"]),
+        part["calls"],
+    )
+
+
+def _reading_from(part: Mapping[str, Any]) -> Reading:
+    if "unavailable" in part:
+        return Reading.unavailable(part["unavailable"], part["cause"])
+    return Reading(part["value"], interval=_pair(part["interval"]), quality=part["quality"])
+
+
+def _pair(interval: Any) -> tuple[float, float] | None:
+    return None if interval is None else (interval[0], interval[1])
