@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata
 
 from pytest_gpuprof.backends.host import cpu_name
@@ -84,7 +84,7 @@ class Builtin:
         return {"json": JsonReport()}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _board(info: DeviceInfo) -> Board | Reading:
     """Open each board once: it remembers that it was lost."""
     return open_board(info)
@@ -95,7 +95,7 @@ def _packages() -> EnergyCounter | Reading:
     return open_packages()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)

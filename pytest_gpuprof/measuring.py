@@ -114,7 +114,7 @@ class Measuring:
         )
 
     def _limits(self, budgets: Sequence[Budget]) -> list[tuple[Budget, float]]:
-        """Return the budgets that apply here, with their limits; those of a stand-in nobody named do not stop rounds."""
+        """Return the budgets that have a limit on this device, with it."""
         found = []
         for budget in budgets:
             leg = self._job.legs.get("gpu" if "gpu" in budget.meaning.legs else "cpu")

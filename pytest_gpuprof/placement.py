@@ -60,7 +60,7 @@ def backend_of(workload: Workload, registry: Registry, default: str | None) -> B
     candidates = [each for each in serving if each.frameworks] or list(serving)
     if len(candidates) == 1 and parameter != "device":
         return candidates[0]
-    pointed = frameworks_of(workload.builder, registry.frameworks)
+    pointed = frameworks_of(workload.home or workload.builder, registry.frameworks)
     matching = [each for each in candidates if each.name in pointed]
     if len(matching) == 1:
         return matching[0]

@@ -252,9 +252,9 @@ def profile(
     Args:
         workload: a builder, a :class:`~pytest_gpuprof.core.workload.Workload`, or :func:`~pytest_gpuprof.call`.
         name: of the profile; ``None`` for the builder's.
-        devices: one accelerator by name (``"cuda:0"``, ``"opencl:0"``, ``"any"``); ``None`` for the GPU if there is one,
-            else a stand-in, on which budgets are not judged.
-        backend: ``"torch"``, ``"cupy"``, ``"opencl"``, ``"simulated"``, or one of a plugin; ``None`` to find it from the
+        devices: one accelerator by name (``"cuda:0"``, ``"opencl:0"``, ``"any"``); ``None`` for the GPU if there is
+            one, else a stand-in, on which budgets are not judged.
+        backend: ``"torch"``, ``"cupy"``, ``"opencl"``, ``"simulated"``, or a plugin's; ``None`` to find it from the
             builder.
         cpu: another builder for the CPU leg.
         reference: another builder to compare with on the same device.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import struct
+from pathlib import Path
 from typing import Any
 
 __all__ = ["name_unknown_processor"]
@@ -34,7 +35,7 @@ def name_unknown_processor(device: Any) -> bool:
         return False
     record = device.int_ptr
     try:
-        with open("/proc/self/mem", "rb", buffering=0) as memory:  # reading a bad address here is an error, not a crash
+        with Path("/proc/self/mem").open("rb", buffering=0) as memory:  # a bad address is an error, not a crash
             memory.seek(record)
             words = struct.unpack(f"<{_RECORD_BYTES // 8}Q", memory.read(_RECORD_BYTES))
             for position, word in enumerate(words):

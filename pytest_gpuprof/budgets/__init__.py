@@ -1,1 +1,1 @@
-"""The judgement: limits, and what becomes of them. Pure: it sees only numbers, so a stored record can be judged again."""
+"""The judgement: limits, and what becomes of them. Pure: it sees only numbers."""

@@ -267,7 +267,7 @@ def budgets_from(
 
 
 def merge(layers: Iterable[Mapping[str, Any]], kinds: Mapping[str, Kind] = KINDS) -> tuple[Budget, ...]:
-    """Return the budgets that hold after laying markers over each other, the widest first (ini, module, class, function).
+    """Return the budgets that hold after laying markers over each other, the widest first.
 
     >>> [b.limits for b in merge([{"min_speedup": 2}, {"min_speedup": 5}])]
     [{'*': 5.0}]

@@ -172,7 +172,7 @@ def _beyond(interval: tuple[float, float], limit: float, at_least: bool) -> Outc
 
 def _sentence(budget: Budget, verdict: Verdict, basis: str) -> str:
     kind = budget.meaning
-    assert verdict.observed is not None and verdict.limit is not None and verdict.interval is not None  # noqa: PT018
+    assert verdict.observed is not None and verdict.limit is not None and verdict.interval is not None
     low, high = verdict.interval
     spread = "" if low == high else f" ({_shown(low, budget)} to {_shown(high, budget)})"
     stat = "" if budget.stat == "median" else f" {budget.stat}"
@@ -201,7 +201,7 @@ def confirm(first: Verdict, second: Verdict, budget: Budget) -> Verdict:
     return replace(
         first,
         outcome="inconclusive",
-        sentence=f"{first.sentence}, but measured again it was {again}, which does not miss it; the machine is too noisy",
+        sentence=f"{first.sentence}, but measured again it was {again}, which does not miss it: too noisy",
     )
 
 

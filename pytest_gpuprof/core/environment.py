@@ -16,7 +16,7 @@ from pytest_gpuprof.core.errors import DeviceError
 __all__ = ["DeviceId", "DeviceInfo", "DeviceKind", "Environment"]
 
 DeviceKind = Literal["cpu", "gpu", "stand-in"]
-"""A *stand-in* is measured in place of a GPU so that everything runs anywhere: OpenCL on the CPU, a simulated device."""
+"""A *stand-in* is measured in place of a GPU, so that everything runs anywhere: OpenCL on the CPU, a simulation."""
 
 _ID = re.compile(r"([a-z][a-z0-9_]*)(?::(\d+))?")
 

@@ -1,7 +1,8 @@
 """Every seam of the package on one page.
 
-A seam has at most four methods; what is a property here may be a plain attribute there. An ability that something lacks is simply not offered: the attribute is ``None``.
-Each seam has a fake: :mod:`pytest_gpuprof.backends.simulated` offers a clock, devices, timers, memory and a board.
+A seam has at most four methods; what is a property here may be a plain attribute there. An ability that something lacks
+is simply not offered: the attribute is ``None``. Each seam has a fake: :mod:`pytest_gpuprof.backends.simulated` offers
+a clock, devices, timers, memory and a board.
 """
 
 from __future__ import annotations

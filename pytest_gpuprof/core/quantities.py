@@ -157,16 +157,17 @@ def _example(unit: Unit) -> str:
 
 
 def scale_for(values: list[float], unit: Unit) -> tuple[str, float]:
-    """Return the unit (suffix and factor) in which the smallest of ``values`` still has a digit before the point.
+    """Return the unit (suffix and factor) in which the middle one of ``values`` has a digit before the point.
 
     A column of a table has one unit, chosen here for all its cells.
 
-    >>> scale_for([0.0021, 0.4], "s")
+    >>> scale_for([0.0000021, 0.04, 0.4], "s")
     ('ms', 0.001)
     """
     ladder = _LADDERS[unit]
-    smallest = min((abs(value) for value in values if value), default=ladder[0][1])
-    fitting = [step for step in ladder if step[1] <= smallest * 1.0000001]
+    sizes = sorted(abs(value) for value in values if value)
+    middle = sizes[len(sizes) // 2] if sizes else ladder[0][1]
+    fitting = [step for step in ladder if step[1] <= middle * 1.0000001]
     return fitting[-1] if fitting else ladder[0]
 
 

@@ -23,7 +23,7 @@ Amount: TypeAlias = "float | int | Callable[..., float]"
 """Declared work per call: a number, or a function of the builder's parameters."""
 
 Check: TypeAlias = "bool | Mapping[str, float] | Callable[[Any, Any], object]"
-"""How to compare the legs' outputs: yes or no, ``dict(rtol=, atol=)``, or a function that raises or returns ``False``."""
+"""How to compare the legs' outputs: yes or no, ``dict(rtol=, atol=)``, or a function that raises or returns False."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Workload:
             the callable that was built.
         items, flops, bytes: declared work per call.
         arguments: for :func:`call`, the arguments to move to each device.
+        home: the function whose module tells the framework, ``None`` for the builder itself.
 
     Raises:
         WorkloadError: if a part has a form that cannot be measured.
@@ -59,6 +60,7 @@ class Workload:
     flops: Amount | None = None
     bytes: Amount | None = None
     arguments: tuple[Any, ...] | None = field(default=None, repr=False)
+    home: Callable[..., Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -271,9 +273,9 @@ def frameworks_of(builder: Callable[..., Any], known: Mapping[str, str]) -> set[
     while isinstance(inner, functools.partial):
         inner = inner.func
     inner = inspect.unwrap(inner)
-    scope: Mapping[str, Any] = getattr(inner, "__globals__", None) or getattr(
-        getattr(type(inner), "__call__", None), "__globals__", {}
-    )
+    if not hasattr(inner, "__globals__"):  # an object with a __call__ of its own
+        inner = type(inner).__dict__.get("__call__")
+    scope: Mapping[str, Any] = getattr(inner, "__globals__", {})
     found = set()
     for value in list(scope.values()):
         module = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)

@@ -150,7 +150,7 @@ class _Board:
     def energy(self) -> EnergyCounter | Reading:
         """Return the energy counter of the whole board."""
         if self._is_divided():
-            return self._card.lost or _MIG
+            return _MIG
         counter = _EnergyCounter(self._card)
         first = counter.read()
         return counter if first.value is not None else first

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.meters.nvml import board_of
+from pytest_gpuprof.meters.nvml_facts import cuda_version
 from pytest_gpuprof.meters.nvml_library import CUDA_VERSION, LIBRARY, Card, Library
 from pytest_gpuprof.meters.nvml_processes import CardUsers
 
@@ -58,7 +59,8 @@ def diagnose(library: Library = LIBRARY) -> tuple[Finding, ...]:
 def _findings(library: Library) -> Iterator[Finding]:
     yield _finding("NVIDIA driver", library.ask("nvmlSystemGetDriverVersion"))
     yield _finding("NVML", library.ask("nvmlSystemGetNVMLVersion"))
-    yield _finding("CUDA driver", library.ask(CUDA_VERSION), "{}")
+    cuda = library.ask(CUDA_VERSION)
+    yield _finding("CUDA driver", cuda if isinstance(cuda, Reading) else cuda_version(cuda))
     count = library.ask("nvmlDeviceGetCount")
     yield _finding("GPUs", count)
     for index in range(0 if isinstance(count, Reading) else count):

@@ -15,7 +15,7 @@ from pytest_gpuprof.core.environment import Environment
 from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.meters.nvml_library import CUDA_VERSION, GPU_SENSOR, MEMORY_CLOCK, SM_CLOCK, TEMPERATURE, Card
 
-__all__ = ["card_facts"]
+__all__ = ["card_facts", "cuda_version"]
 
 
 def card_facts(card: Card) -> Environment:
@@ -53,7 +53,8 @@ def _watts(milliwatts: int) -> float:
     return milliwatts / 1000
 
 
-def _cuda_version(number: int) -> str:
+def cuda_version(number: int) -> str:
+    """Return the CUDA version as people write it; NVML writes 13.0 as 13000."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
@@ -80,7 +81,7 @@ _IDENTITY = (
     _Fact("gpu_persistence", "nvmlDeviceGetPersistenceMode", write=bool),
     _Fact("gpu_vbios", "nvmlDeviceGetVbiosVersion"),
     _Fact("nvidia_driver", "nvmlSystemGetDriverVersion", about_card=False),
-    _Fact("cuda_driver", CUDA_VERSION, write=_cuda_version, about_card=False),
+    _Fact("cuda_driver", CUDA_VERSION, write=cuda_version, about_card=False),
 )
 
 _STATE = (

@@ -170,9 +170,7 @@ class Library:
             raise _Refused(_FUNCTION_NOT_FOUND, reason)
         try:
             answer = function(*arguments)
-        except (
-            Exception
-        ) as error:  # NVMLError is not its only one: pynvml's own bugs are TypeError, ValueError, OSError
+        except Exception as error:  # besides NVMLError, pynvml's own bugs: TypeError, ValueError, OSError
             code = _code(error)
             if code == _UNINITIALIZED:
                 self._owner = None  # somebody in this process shut NVML down: the next question starts it again

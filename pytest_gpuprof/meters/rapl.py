@@ -125,7 +125,7 @@ class PackageCounter:
         longest_s = min(package.range_uj for package in self._packages) * 1e-6 / _MOST_WATTS
         if seconds > longest_s:
             return Reading.unavailable(
-                f"RAPL may have wrapped around unseen in {seconds:.0f} s; measure windows of at most {longest_s:.0f} s"
+                f"RAPL may have wrapped around unseen in {seconds:.0f} s; measure windows of at most {int(longest_s)} s"
             )
         if after > before:
             return Reading(after - before)

@@ -18,8 +18,9 @@ def compare_outputs(
 ) -> None:
     """Compare the CPU leg's output with the GPU leg's.
 
-    Without tolerances, floating-point results must agree to half the digits of the less exact of the two types, relative
-    to the largest value of the array: devices sum in different orders, so cancelled elements keep no digits of their own.
+    Without tolerances, floating-point results must agree to half the digits of the less exact of the two types,
+    relative to the largest value of the array: devices sum in different orders, so an element that nearly cancels keeps
+    no digits of its own.
 
     Args:
         name: of the workload, for the message.

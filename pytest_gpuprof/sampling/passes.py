@@ -212,7 +212,7 @@ def _used(counter: EnergyCounter, before: Reading, after: Reading, seconds: floa
     for reading in (before, after):
         if reading.value is None:
             return reading
-    assert before.value is not None and after.value is not None  # noqa: PT018  # told to mypy, not tested
+    assert before.value is not None and after.value is not None  # told to mypy, not tested
     used = counter.used_j(before.value, after.value, seconds)
     if used.value == 0:
         return Reading.unavailable("the energy counter stood still: the window was shorter than its refresh")

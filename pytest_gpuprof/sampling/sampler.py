@@ -32,7 +32,7 @@ Watch = Callable[[str], None]
 """Told what is being done, between timed regions only."""
 
 _STEADY = 0.05
-"""Three groups of calls within 5 % of each other are steady; the groups of a busy two-core machine never agree better."""
+"""Three groups of calls within 5 % of each other are steady; a busy two-core machine never agrees better."""
 
 _GROUP_S = 0.01
 """A group of warm-up calls lasts about 10 ms, long against a clock read and short against the ramp of a GPU's clock."""
@@ -118,7 +118,7 @@ def take_rounds(
         deadline: on the host clock; no round begins after it.
 
     Raises:
-        Whatever the workload raises, with a note that says which leg and call it was; everything held still is restored.
+        Whatever the workload raises, with a note that says which leg and call it was.
     """
     clock = legs[0].device.clock
     with ExitStack() as stack:

@@ -100,7 +100,7 @@ def test_quantiles_are_ordered(samples: list[float], one: float, other: float) -
 
 
 def test_quantile_ends_are_the_extremes() -> None:
-    """q 0 and 1 are the minimum and the maximum."""
+    """Q 0 and 1 are the minimum and the maximum."""
     assert (quantile([3.0, 1.0, 2.0], 0), quantile([3.0, 1.0, 2.0], 1)) == (1.0, 3.0)
 
 
@@ -218,7 +218,7 @@ def test_ratios_that_are_not_positive_are_refused(bad: float) -> None:
 
 @pytest.mark.parametrize("q", [-0.1, 1.1, 95.0, math.nan])
 def test_quantile_out_of_range_is_refused(q: float) -> None:
-    """q is a fraction, so 95 for p95 is told so."""
+    """Q is a fraction, so 95 for p95 is told so."""
     for call in (
         lambda: quantile([1.0], q),
         lambda: quantile_interval([1.0], q),

@@ -1,0 +1,164 @@
+"""All records of a run, in the process that talks to the person: header, table, exports, exit status."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from pytest_gpuprof import __version__
+from pytest_gpuprof.core.results import Profile
+from pytest_gpuprof.extensions import Extensions
+from pytest_gpuprof.plugin.settings import Settings
+from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
+from pytest_gpuprof.storage.codec import SCHEMA, builtins_of, profile_from
+
+__all__ = ["Collected", "property_pairs"]
+
+
+def property_pairs(profiles: Mapping[str, Profile]) -> list[tuple[str, object]]:
+    """Return a test's figures as JUnit properties: dotted lower-case names, builtins only.
+
+    With several profiles in a test, each name carries the profile's.
+    """
+    pairs: list[tuple[str, object]] = []
+    for name, profile in profiles.items():
+        stem = "gpuprof" if len(profiles) == 1 else f"gpuprof.{name}"
+        figures = {
+            "cpu_time_s": profile.cpu.reading("wall_time"),
+            "gpu_time_s": profile.gpu.reading("wall_time"),
+            "device_time_s": profile.gpu.reading("device_time"),
+            "speedup": profile.ratio("speedup"),
+            "gpu_memory_bytes": profile.gpu.reading("memory"),
+            "energy_j": profile.gpu.reading("energy"),
+        }
+        pairs += [(f"{stem}.{key}", float(each.value)) for key, each in figures.items() if each.value is not None]
+        if profile.gpu.device is not None:
+            pairs.append((f"{stem}.device", f"{profile.gpu.device.id} {profile.gpu.device.label}"))
+        pairs += [(f"{stem}.{verdict.budget}", verdict.outcome) for verdict in profile.verdicts]
+    return pairs
+
+
+class Collected:
+    """The records as they come in, from this process or from xdist workers."""
+
+    def __init__(self, settings: Settings, extensions: Extensions, config: pytest.Config) -> None:
+        self._settings = settings
+        self._extensions = extensions
+        self._base = config.invocation_params.dir
+        self._records: dict[str, list[dict[str, Any]]] = {}
+        self._unjudged: dict[str, int] = {}
+        self._outcomes: dict[str, str] = {}
+        self._problems: dict[str, None] = {}
+        self._began = time.time()
+
+    # -- collecting -------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what a report carries; a rerun takes the place of what it repeats, a subtest's copy does not count."""
+        carried: Mapping[str, Any] | None = getattr(report, "gpuprof", None)
+        if carried is None or hasattr(report, "context"):
+            return
+        self._records[report.nodeid] = list(carried["records"])
+        self._unjudged[report.nodeid] = carried["unjudged"]
+        self._outcomes[report.nodeid] = report.outcome
+        if carried.get("problem"):
+            self._problems[carried["problem"]] = None
+
+    def _rows(self) -> list[Row]:
+        return [
+            Row(test, self._outcomes[test], profile_from(record), many=len(records) > 1)
+            for test, records in self._records.items()
+            for record in records
+        ]
+
+    # -- telling ----------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl
+    def pytest_report_header(self) -> str:
+        """Say in one line that this run measures, and how."""
+        settings = self._settings
+        where = ", ".join(settings.devices) or "the GPU if there is one"
+        how = "strict" if settings.strict else f"inconclusive: {settings.inconclusive}"
+        rounds = settings.plan.max_rounds
+        taken = f"{rounds}" if rounds == settings.plan.min_rounds else f"{settings.plan.min_rounds} to {rounds}"
+        if settings.workers and settings.xdist == "off":
+            return f"gpuprof: {__version__}, not measuring under xdist (--gpu-profile-xdist=off)"
+        return f"gpuprof: {__version__}, cpu against {where}, {taken} rounds, {how}"
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the table, what was missed or doubtful, and the count of the budgets."""
+        rows = self._rows()
+        unjudged = sum(self._unjudged.values())
+        if terminalreporter.config.option.no_summary or not (rows or unjudged or self._problems):
+            return
+        ascii_only = not _shows_unicode(terminalreporter)
+        settings = self._settings
+        terminalreporter.section("gpuprof")
+        for title, text in tables(rows, settings.columns, settings.sort, settings.group_by, ascii_only):
+            if title:
+                terminalreporter.write_line(title, bold=True)
+            terminalreporter.write_line(text)
+        for remark in remarks(rows, ascii_only):
+            terminalreporter.write_line(remark.text, **{remark.colour: True} if remark.colour else {})
+        for problem in self._problems:
+            terminalreporter.write_line(problem, red=True)
+        found = counts(rows, unjudged)
+        good = not (found["missed"] or found["inconclusive"] or found["not enforced"])
+        terminalreporter.write_line(describe_counts(found), **{"green" if good else "yellow": True})
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the exports; under strict, fail a session that judged nothing."""
+        rows = self._rows()
+        for export in self._settings.exports:
+            report = self._extensions.reports[export.format]
+            try:
+                report.write(self._document(session), str(self._base / export.path))
+            except OSError as error:
+                self._problems[
+                    f"{export.format}:{export.path} could not be written ({error.strerror or error}); the records are "
+                    f"in {session.config.rootpath / '.gpuprof' / 'journal'}"
+                ] = None
+                session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
+        found = counts(rows, 0)
+        if self._settings.strict and not (found["met"] or found["missed"] or found["inconclusive"]):
+            self._problems["FAILED gpuprof: --gpu-profile-strict, and no budget was judged in this session"] = None
+            if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _document(self, session: pytest.Session) -> dict[str, Any]:
+        document: dict[str, Any] = builtins_of(
+            {
+                "schema": SCHEMA,
+                "version": __version__,
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "duration_s": time.time() - self._began,
+                "settings": {
+                    "devices": self._settings.devices,
+                    "strict": self._settings.strict,
+                    "inconclusive": self._settings.inconclusive,
+                    "workers": self._settings.workers,
+                },
+                "counts": counts(self._rows(), sum(self._unjudged.values())),
+                "records": [
+                    {**record, "outcome": self._outcomes[test]}
+                    for test, records in self._records.items()
+                    for record in records
+                ],
+            }
+        )
+        return document
+
+
+def _shows_unicode(terminalreporter: pytest.TerminalReporter) -> bool:
+    encoding = getattr(terminalreporter._tw._file, "encoding", None) or "ascii"
+    try:
+        "×µ±÷".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

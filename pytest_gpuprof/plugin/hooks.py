@@ -1,0 +1,87 @@
+"""The hooks that are there in every run: options, hook specifications, and switching the rest on. Nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+__all__ = ["OPTIONS", "pytest_addhooks", "pytest_addoption", "pytest_configure"]
+
+# name, ini type, metavar or choices, help. Each is --gpu-profile-NAME on the command line and gpu_profile_NAME in ini;
+# an ini key of type "bool" is a flag. Defaults are None, so that the ini can speak where the command line is silent.
+OPTIONS: tuple[tuple[str, str, object, str], ...] = (
+    ("only", "bool", None, "run only tests that measure something or have a budget; implies --gpu-profile"),
+    ("plan", "bool", None, "show what would be measured and how long it takes at most, and measure nothing"),
+    ("devices", "string", "LIST",
+     "accelerators, e.g. cuda:0,cuda:1 or opencl:0; 'any' takes a stand-in where there is no GPU (default: the GPU)"),
+    ("backend", "string", "NAME", "backend for builders that could mean several, e.g. torch or cupy"),
+    ("metrics", "string", "LIST",
+     "what to measure besides what budgets need: time,memory,energy (default: time where there is no budget)"),
+    ("rounds", "int", "N", "take exactly N rounds (default: until every budget is decided, 3 to 24)"),
+    ("min-rounds", "int", "N", "take at least N rounds (default: 3)"),
+    ("max-time", "float", "SEC", "most seconds for the rounds of one profile, without compilation (default: 30)"),
+    ("session-time", "float", "SEC", "most seconds for all profiles; the rest is inconclusive (default: no limit)"),
+    ("warmup", "float", "SEC", "most seconds of warm-up per leg, without compilation (default: 2)"),
+    ("inconclusive", "string", ("warn", "fail", "skip"), "what an inconclusive budget does (default: warn)"),
+    ("unavailable", "string", ("skip", "warn", "fail"),
+     "what an unavailable budget does (default: skip without a GPU, fail where only the reading is missing)"),
+    ("strict", "bool", None, "for a gate: inconclusive and unavailable fail, a GPU is required, xdist is refused"),
+    ("export", "linelist", "FORMAT:PATH", "write the records, e.g. json:gpu.json; may be given several times"),
+    ("columns", "string", "LIST", "columns of the table: cpu,gpu,device,speedup,first,memory,energy,power,verdict"),
+    ("sort", "string", ("name", "speedup", "time"), "order of the table's rows (default: as they ran)"),
+    ("group-by", "string", ("file", "device"), "one table per file or per device (default: one table)"),
+    ("xdist", "string", ("lock", "assign", "off"),
+     "with xdist: measure one at a time per device (lock), give each worker a device (assign), or run once, unmeasured "
+     "(off) (default: lock)"),
+)  # fmt: skip
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options and their ini twins."""
+    group = parser.getgroup("gpuprof", "measuring GPU workloads against the CPU (pytest-gpuprof)")
+    group.addoption(
+        "--gpu-profile", dest="gpu_profile", action="store_true", default=None, help="measure, and judge the budgets"
+    )
+    group.addoption(
+        "--no-gpu-profile", dest="gpu_profile", action="store_false", default=None,
+        help="run each workload once, unmeasured, whatever the ini says (this is the default)",
+    )  # fmt: skip
+    parser.addini("gpu_profile", "measure, and judge the budgets (default: false)", type="bool", default=None)
+    for name, kind, values, text in OPTIONS:
+        dest = f"gpu_profile_{name.replace('-', '_')}"
+        if kind == "bool":
+            group.addoption(f"--gpu-profile-{name}", dest=dest, action="store_true", default=None, help=text)
+        elif kind == "linelist":
+            group.addoption(
+                f"--gpu-profile-{name}", dest=dest, action="append", metavar=values, default=None, help=text
+            )
+        elif isinstance(values, tuple):
+            group.addoption(f"--gpu-profile-{name}", dest=dest, choices=values, default=None, help=text)
+        else:
+            number = {"int": int, "float": float}.get(kind, str)
+            group.addoption(f"--gpu-profile-{name}", dest=dest, type=number, metavar=values, default=None, help=text)
+        parser.addini(dest, text, type=kind, default=None)  # type: ignore[arg-type]  # the kinds of the table
+    parser.addini(
+        "gpu_profile_budgets",
+        "budgets by test, one per line: PATTERN: keyword=value, …; in a pattern * matches anything and [ is literal",
+        type="linelist",
+        default=None,
+    )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the hooks by which others bring backends, meters, budgets and reports."""
+    from pytest_gpuprof import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the markers, and switch profiling on if it is wanted."""
+    from pytest_gpuprof.plugin.switch import marker_help, switch_off, switch_on, wanted
+
+    for line in marker_help():
+        config.addinivalue_line("markers", line)
+    if wanted(config):
+        switch_on(config)
+    else:
+        switch_off(config)

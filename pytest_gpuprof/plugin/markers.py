@@ -1,0 +1,160 @@
+"""What a test's markers, and the ini, say: how to measure, and what must hold. Everything wrong is found at setup."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import inspect
+import re
+import unittest
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from pytest_gpuprof.budgets.budget import Budget, Kind, merge
+from pytest_gpuprof.core.errors import UsageError
+from pytest_gpuprof.core.results import Profile
+
+__all__ = ["PROFILE_OPTIONS", "STATE", "TestState", "check_options", "read_markers"]
+
+PROFILE_OPTIONS = (
+    "name",
+    "devices",
+    "backend",
+    "cpu",
+    "reference",
+    "check",
+    "flops",
+    "bytes",
+    "items",
+    "cpu_threads",
+    "rounds",
+    "max_time",
+    "reset",
+    "params",
+    "metrics",
+)
+"""Keywords of the ``gpu_profile`` marker and of the fixture."""
+
+FIXTURES = frozenset({"gpu_profile", "gpu_profile_device"})
+
+
+@dataclass(slots=True)
+class TestState:
+    """One attempt at a test: what its markers say, and what it has measured so far.
+
+    Args:
+        options: of the ``gpu_profile`` markers, the function's over the class's over the module's.
+        budgets: all that bind, the ini's included.
+        own_budgets: how many limits the function itself declares; these fail a test that measures nothing.
+        attempt: counted from 1, for reruns.
+        profiles: by name, as measured.
+    """
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    options: Mapping[str, Any]
+    budgets: tuple[Budget, ...]
+    own_budgets: int
+    attempt: int
+    profiles: dict[str, Profile] = field(default_factory=dict)
+
+    def budgets_of(self, name: str) -> tuple[Budget, ...]:
+        """Return the budgets that bind to a profile; one per device is called ``name@device``."""
+        return tuple(budget for budget in self.budgets if budget.profile in (None, name, name.partition("@")[0]))
+
+
+STATE = pytest.StashKey[TestState]()
+
+
+def read_markers(item: pytest.Item, rules: Sequence[tuple[str, Mapping[str, Any]]], kinds: Mapping[str, Kind]) -> None:
+    """Read a test's markers into its stash, if it has any or uses our fixtures.
+
+    Raises:
+        UsageError: for a keyword or a value that cannot be meant, or a test that cannot be measured.
+    """
+    markers = list(item.iter_markers_with_node("gpu_budget"))
+    uses = FIXTURES.intersection(getattr(item, "fixturenames", ()))
+    if not markers and not uses and item.get_closest_marker("gpu_profile") is None:
+        return
+    _check_form(item)
+    options: dict[str, Any] = {}
+    for marker in reversed(list(item.iter_markers("gpu_profile"))):
+        _keywords_only("gpu_profile", marker)
+        options |= check_options(marker.kwargs, "the gpu_profile marker")
+    layers = [keywords for pattern, keywords in rules if _matches(pattern, item)]
+    layers += [_keywords_only("gpu_budget", marker) for _, marker in reversed(markers)]
+    own = [marker for node, marker in markers if node is item]
+    before = item.stash.get(STATE, None)
+    item.stash[STATE] = TestState(
+        options,
+        merge(layers, kinds),
+        own_budgets=len(merge([marker.kwargs for marker in reversed(own)], kinds)),
+        attempt=1 if before is None else before.attempt + 1,
+    )
+
+
+def _keywords_only(name: str, marker: pytest.Mark) -> Mapping[str, Any]:
+    if marker.args:
+        first = marker.args[0]
+        raise UsageError(
+            f"the {name} marker takes keywords only, and got {first!r}; write what it is: keyword={first!r}"
+        )
+    return marker.kwargs
+
+
+def check_options(options: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return the options if all of them exist.
+
+    Raises:
+        UsageError: for one that does not, with the nearest that does.
+    """
+    for name in options:
+        if name not in PROFILE_OPTIONS:
+            near = difflib.get_close_matches(name, PROFILE_OPTIONS, n=1)
+            remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PROFILE_OPTIONS)}"
+            raise UsageError(f"{where} has no keyword {name!r}; {remedy}")
+    return options
+
+
+def _matches(pattern: str, item: pytest.Item) -> bool:
+    """Whether an ini pattern means a test: by its whole node id, its file, or its file and function."""
+    nodeid = re.sub(r"@[^\]@]*$", "", item.nodeid)  # xdist's loadgroup appends @group
+    literal = pattern.replace("[", "[[]")  # fnmatch's only other special character would be a range
+    path, _, rest = nodeid.partition("::")
+    candidates = (nodeid, path, f"{path}::{rest.partition('[')[0]}", rest)
+    return any(fnmatch.fnmatchcase(candidate, literal) for candidate in candidates)
+
+
+def _check_form(item: pytest.Item) -> None:
+    """Refuse a test that cannot be measured.
+
+    Raises:
+        UsageError: with what to do instead.
+    """
+    function = getattr(item, "function", None)
+    cls = getattr(item, "cls", None)
+    if cls is not None and issubclass(cls, unittest.TestCase):
+        raise UsageError("a method of unittest.TestCase cannot be measured; write a plain function or class")
+    names = getattr(item, "fixturenames", ())
+    if function is None or "gpu_profile_device" not in names:
+        return
+    information = getattr(item, "_fixtureinfo", None)
+    definitions: Mapping[str, Sequence[Any]] = getattr(information, "name2fixturedefs", {})
+    for name, found in definitions.items():
+        if any("gpu_profile_device" in getattr(each, "argnames", ()) for each in found):
+            raise UsageError(
+                f"the fixture {name!r} requests gpu_profile_device, but fixtures are set up once and the device "
+                "changes from leg to leg; let the test itself request it, and build on the device in its body"
+            )
+    if "gpu_profile_device" not in inspect.signature(function).parameters:
+        raise UsageError("the test does not request gpu_profile_device itself; make it a parameter of the test")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise UsageError("an async test cannot be measured: its body must return the callable to measure at once")
+    if inspect.isgeneratorfunction(function):
+        raise UsageError(
+            "the test yields, but with gpu_profile_device its body returns the callable to measure; "
+            "to clean up after it, use the gpu_profile fixture with a builder that yields"
+        )

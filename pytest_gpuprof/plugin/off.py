@@ -1,0 +1,101 @@
+"""A run without ``--gpu-profile``: each workload runs once, unmeasured; plain ``pytest`` stays a functional test.
+
+Registered when the first test uses a fixture of ours, so that a run without such tests pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_gpuprof.budgets.budget import merge
+from pytest_gpuprof.builtin import Builtin
+from pytest_gpuprof.core.errors import Unavailable, UsageError
+from pytest_gpuprof.core.results import Profile
+from pytest_gpuprof.extensions import Extensions
+from pytest_gpuprof.plugin.markers import STATE, read_markers
+from pytest_gpuprof.plugin.settings import Settings, budget_rules
+from pytest_gpuprof.plugin.tally import TALLY, say_unjudged
+from pytest_gpuprof.plugin.use import body_as_workload
+from pytest_gpuprof.profiler import Profiler
+
+__all__ = ["Off"]
+
+
+class Off:
+    """Runs workloads once."""
+
+    enabled = False
+
+    def __init__(self, config: pytest.Config) -> None:
+        config.pluginmanager.register(Builtin(), "gpuprof-builtin")
+        settings = Settings.of(config)
+        self._profiler = Profiler(
+            extensions=Extensions(config.hook),
+            devices=settings.devices,
+            backend=settings.backend,
+            only_devices_name=True,
+        )
+        self._rules = budget_rules(config.getini("gpu_profile_budgets") or ())
+        self._budgets = 0
+
+    # -- what fixtures do -------------------------------------------------------------------------------------------
+
+    def profile(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Profile:
+        """Run the workload once on the best device there is."""
+        state = self._state(item)
+        jobs = self._profiler.jobs(workload, **{**state.options, **options})
+        self._budgets += len(state.budgets_of(jobs[0].name))
+        return replace(self._profiler.run_once(jobs[0]), judge=self)
+
+    def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
+        """Judge nothing, but refuse what could never be judged, and count it."""
+        try:
+            self._budgets += len(merge([limits], self._profiler.extensions.kinds))
+        except UsageError as error:
+            failure = pytest.fail.Exception(str(error), pytrace=False)
+        else:
+            return profile
+        raise failure
+
+    def _state(self, item: pytest.Item) -> Any:
+        if STATE not in item.stash:
+            read_markers(item, self._rules, self._profiler.extensions.kinds)
+        return item.stash[STATE]
+
+    # -- hooks ------------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Turn a figure that nobody measured into a skip, with the reason."""
+        try:
+            return (yield)
+        except Unavailable as error:
+            skip = pytest.skip.Exception(str(error), _use_item_location=True)
+        except UsageError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        raise skip
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        """Call the body of a test that requests ``gpu_profile_device`` with a device, and what it returns once."""
+        if "gpu_profile_device" not in pyfuncitem.fixturenames:
+            return None
+        self._state(pyfuncitem)
+        self.profile(pyfuncitem, body_as_workload(pyfuncitem), {})
+        return True
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """In an xdist worker, whose terminal nobody sees, hand the count to the controller."""
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output[TALLY] = self._budgets
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say how many budgets were not judged."""
+        say_unjudged(terminalreporter, self._budgets)

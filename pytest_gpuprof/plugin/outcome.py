@@ -1,0 +1,90 @@
+"""From verdicts to the outcome of a test: missed > unavailable-error > inconclusive > unavailable-skip > met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gpuprof.core.results import Profile, Verdict
+from pytest_gpuprof.plugin.settings import Settings
+
+if TYPE_CHECKING:
+    from _pytest.outcomes import Failed
+else:
+    Failed = pytest.fail.Exception  # its public name, which type checkers cannot use as a class
+
+__all__ = ["Failed", "GpuBudgetMissed", "GpuBudgetUnjudged", "apply", "fails"]
+
+
+class GpuBudgetMissed(Failed):
+    """A budget was missed."""
+
+    __module__ = "builtins"  # so that the short summary shows the bare name
+
+
+class GpuBudgetUnjudged(Failed):
+    """A budget could not be judged, and the policy is that this fails."""
+
+    __module__ = "builtins"
+
+
+def _policy(verdict: Verdict, profile: Profile, settings: Settings) -> str:
+    """Return what a verdict does to its test: ``"fail"``, ``"skip"`` or ``"warn"``."""
+    if verdict.outcome == "met" or not verdict.enforce:
+        return "warn"
+    if verdict.outcome == "missed":
+        return "fail"
+    if verdict.outcome == "inconclusive":
+        return settings.inconclusive
+    if verdict.outcome == "not enforced":
+        return "fail" if settings.strict and profile.not_judged else "warn"
+    if settings.unavailable is not None:
+        return settings.unavailable
+    device = profile.gpu.device
+    without_gpu = verdict.cause == "no device" or (device is not None and device.kind != "gpu")
+    return "skip" if without_gpu else "fail"
+
+
+def fails(profile: Profile, verdicts: Sequence[Verdict], settings: Settings) -> Failed | None:
+    """Return the failure that these verdicts mean, ``None`` if they mean none."""
+    failing = [verdict for verdict in verdicts if _policy(verdict, profile, settings) == "fail"]
+    for outcome in ("missed", "unavailable", "not enforced", "inconclusive"):
+        chosen = [verdict for verdict in failing if verdict.outcome == outcome]
+        if chosen:
+            kind = GpuBudgetMissed if outcome == "missed" else GpuBudgetUnjudged
+            return kind(_message(profile, chosen, failing), pytrace=False)
+    return None
+
+
+def _message(profile: Profile, chosen: Sequence[Verdict], failing: Sequence[Verdict]) -> str:
+    device = profile.gpu.device
+    where = f"{device.id} {device.label}" if device is not None else "the CPU only"
+    lines = [verdict.sentence for verdict in (*chosen, *(each for each in failing if each not in chosen))]
+    lines.append(f"({profile.name!r} on {where}, the CPU leg with {profile.threads} threads; compute only)")
+    return "\n".join(lines)
+
+
+def apply(profiles: Mapping[str, Profile], settings: Settings) -> None:
+    """Fail or skip the test as its verdicts say; return if it may pass.
+
+    Raises:
+        GpuBudgetMissed: if a budget was missed.
+        GpuBudgetUnjudged: if a budget could not be judged and the policy says that this fails.
+        pytest.skip.Exception: if none of them is met, and the policy of one is to skip.
+    """
+    found: list[Failed] = []
+    for profile in profiles.values():
+        failure = fails(profile, profile.verdicts, settings)
+        if isinstance(failure, GpuBudgetMissed):
+            raise failure
+        if failure is not None:
+            found.append(failure)
+    if found:
+        raise found[0]
+    everything = [(verdict, profile) for profile in profiles.values() for verdict in profile.verdicts]
+    skipping = [verdict for verdict, profile in everything if _policy(verdict, profile, settings) == "skip"]
+    if skipping and not any(verdict.outcome == "met" for verdict, _ in everything):
+        first = next((verdict for verdict in skipping if verdict.outcome == "inconclusive"), skipping[0])
+        raise pytest.skip.Exception(first.sentence, _use_item_location=True)

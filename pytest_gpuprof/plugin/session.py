@@ -1,0 +1,297 @@
+"""The plugin while profiling is on: every hook that a run without it must not pay for. PYTEST_DONT_REWRITE."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_gpuprof.budgets.budget import Budget, merge
+from pytest_gpuprof.builtin import Builtin
+from pytest_gpuprof.core.errors import MeasurementError, OutputsDiffer, Unavailable, UsageError
+from pytest_gpuprof.core.results import Profile
+from pytest_gpuprof.extensions import Extensions
+from pytest_gpuprof.plugin import outcome
+from pytest_gpuprof.plugin.collecting import Collected, property_pairs
+from pytest_gpuprof.plugin.journal import Journal
+from pytest_gpuprof.plugin.locks import DeviceLocks
+from pytest_gpuprof.plugin.markers import FIXTURES, STATE, TestState, read_markers
+from pytest_gpuprof.plugin.progress import Progress
+from pytest_gpuprof.plugin.settings import Settings, check_exports
+from pytest_gpuprof.plugin.switch import SESSION
+from pytest_gpuprof.plugin.use import body_as_workload
+from pytest_gpuprof.profiler import Profiler
+from pytest_gpuprof.storage.codec import record_of
+
+__all__ = ["Session", "start"]
+
+
+def start(config: pytest.Config) -> None:
+    """Register what measures, or what shows what would be measured.
+
+    Raises:
+        UsageError: if a setting cannot be meant.
+    """
+    settings = Settings.of(config)
+    config.pluginmanager.register(Builtin(), "gpuprof-builtin")
+    extensions = Extensions(config.hook)
+    if settings.plan_only:
+        from pytest_gpuprof.plugin.planning import Planning
+
+        config.pluginmanager.register(Planning(settings, extensions), "gpuprof-planning")
+        return
+    check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
+    if settings.worker is None:
+        collected = Collected(settings, extensions, config)
+        config.pluginmanager.register(collected, "gpuprof-collected")
+    if settings.workers and settings.xdist == "off":
+        return  # the fixtures find no session, and run each workload once
+    config.pluginmanager.register(Session(config, settings, extensions), SESSION)
+    if settings.strict:
+        config.pluginmanager.register(NoSkips(), "gpuprof-no-skips")
+
+
+class Session:
+    """Measures, in the process that runs the tests."""
+
+    enabled = True
+
+    def __init__(self, config: pytest.Config, settings: Settings, extensions: Extensions) -> None:
+        self._settings = settings
+        self._extensions = extensions
+        self._progress = Progress(config, settings)
+        self._locks = DeviceLocks(settings.workers)
+        self._journal = Journal(config.rootpath, settings.worker)
+        self._profiler: Profiler | None = None
+        self._began_s = time.monotonic()
+        self._terminated: Any = None
+
+    def _measuring(self) -> Profiler:
+        """Return the profiler of this run; no backend is asked for anything before the first workload."""
+        if self._profiler is None:
+            settings = self._settings
+            self._profiler = Profiler(
+                extensions=self._extensions,
+                devices=self._devices(),
+                backend=settings.backend,
+                metrics=settings.metrics,
+                plan=settings.plan,
+                exclusive=self._locks,
+                watch=self._progress.say,
+                only_devices_name=True,
+            )
+        return self._profiler
+
+    def _devices(self) -> tuple[str, ...]:
+        """Return the devices of this worker: all that were named, or one with ``--gpu-profile-xdist=assign``."""
+        settings = self._settings
+        if settings.xdist != "assign" or settings.worker is None:
+            return settings.devices
+        named = settings.devices or tuple(
+            dict.fromkeys(str(info.id) for info in self._extensions.registry.known_devices() if info.kind == "gpu")
+        )
+        number = int("".join(filter(str.isdigit, settings.worker)) or 0)
+        return (named[number % len(named)],) if named else ()
+
+    # -- what fixtures do -------------------------------------------------------------------------------------------
+
+    def profile(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Profile:
+        """Measure a workload for a test, judge the budgets that bind to it, and return its first profile."""
+        __tracebackhide__ = True
+        state = item.stash[STATE]
+        profiler = self._measuring()
+        jobs = profiler.jobs(workload, **{**state.options, **options})
+        measured = []
+        for job in jobs:
+            if job.name in state.profiles:
+                raise UsageError(f"the test has two profiles called {job.name!r}; give each its own with name=")
+            budgets = state.budgets_of(job.name)
+            with self._progress.of(job.name):
+                if time.monotonic() - self._began_s > self._settings.session_time_s:
+                    taken = profiler.out_of_time(job, budgets)
+                else:
+                    taken = profiler.measure(job, budgets, owner=item.nodeid)
+            state.profiles[job.name] = taken
+            measured.append(replace(taken, judge=_TestJudge(self, item, job)))
+        return measured[0]
+
+    def require(self, item: pytest.Item, job: Any, profile: Profile, limits: Mapping[str, Any]) -> Profile:
+        """Judge further limits, in the body of the test; what fails, fails at once."""
+        __tracebackhide__ = True
+        state = item.stash[STATE]
+        try:
+            budgets: tuple[Budget, ...] = merge([limits], self._extensions.kinds)
+            with self._progress.of(job.name):
+                judged = self._measuring().require(job, profile, budgets, owner=item.nodeid)
+        except UsageError as error:
+            failure: outcome.Failed | None = pytest.fail.Exception(str(error), pytrace=False)
+        else:
+            state.profiles[job.name] = judged
+            failure = outcome.fails(judged, judged.verdicts[len(profile.verdicts) :], self._settings)
+            if failure is None:
+                return replace(judged, judge=profile.judge)
+        assert failure is not None
+        raise failure
+
+    # -- hooks ------------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Let SIGTERM end a measurement as Ctrl-C does: what was held still is restored, and all results are kept."""
+        try:
+            self._terminated = signal.signal(signal.SIGTERM, _interrupt)
+        except ValueError:  # not the main thread
+            self._terminated = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Give SIGTERM back."""
+        if self._terminated is not None:
+            signal.signal(signal.SIGTERM, self._terminated)
+            self._terminated = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """With ``--gpu-profile-only``, leave the other tests out."""
+        if not self._settings.only:
+            return
+        kept = [item for item in items if _concerns_us(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Read the markers, before any fixture is set up; what is wrong in them fails this test and no other."""
+        try:
+            read_markers(item, self._settings.budgets, self._extensions.kinds)
+        except UsageError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Run the test, then apply the verdicts on what it measured."""
+        state = item.stash.get(STATE, None)
+        if state is None:
+            return (yield)
+        try:
+            result = yield
+        except Unavailable as error:
+            raise self._missing(str(error)) from None
+        except (UsageError, OutputsDiffer, MeasurementError) as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        _check_complete(state)
+        outcome.apply(state.profiles, self._settings)
+        return result
+
+    def _missing(self, reason: str) -> BaseException:
+        """Return what a figure that is missing does to a test: skip it, or under strict fail it."""
+        if self._settings.strict:
+            return outcome.GpuBudgetUnjudged(reason, pytrace=False)
+        return pytest.skip.Exception(reason, _use_item_location=True)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        """Measure the body of a test that requests ``gpu_profile_device``."""
+        __tracebackhide__ = True
+        if "gpu_profile_device" not in pyfuncitem.fixturenames:
+            return None
+        self.profile(pyfuncitem, body_as_workload(pyfuncitem), {})
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach the records to the report, which carries them across xdist, and write them to the journal."""
+        state = item.stash.get(STATE, None)
+        if state is not None and call.when == "call":
+            item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("gpuprof.")]
+            item.user_properties += property_pairs(state.profiles)
+        report = yield
+        if state is None or (call.when == "setup" and not report.failed and not report.skipped):
+            return report
+        if call.when in ("setup", "call"):
+            records = [
+                record_of(profile, test=item.nodeid, attempt=state.attempt) for profile in state.profiles.values()
+            ]
+            for record in records:
+                self._journal.append(record)
+            judged = sum(len(profile.verdicts) for profile in state.profiles.values())
+            report.gpuprof = {  # type: ignore[attr-defined]  # a report carries whatever it is given
+                "records": records,
+                "unjudged": 0 if judged else len(state.budgets),
+                "problem": self._journal.problem,
+            }
+        return report
+
+
+class NoSkips:
+    """Under strict, fails a test with budgets that skips itself, by a mark, in a fixture or in its body."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Refuse a skip while the test is set up."""
+        return (yield from _without_skip(item))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Refuse a skip while the test runs."""
+        return (yield from _without_skip(item))
+
+
+def _without_skip(item: pytest.Item) -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except pytest.skip.Exception as skip:
+        state = item.stash.get(STATE, None)
+        if state is None or not state.budgets:
+            raise
+        reason = str(skip)
+    raise outcome.GpuBudgetUnjudged(
+        f"the test has budgets and skips itself ({reason}), which --gpu-profile-strict does not accept", pytrace=False
+    )
+
+
+def _concerns_us(item: pytest.Item) -> bool:
+    return bool(FIXTURES.intersection(getattr(item, "fixturenames", ()))) or (
+        item.get_closest_marker("gpu_budget") is not None
+    )
+
+
+def _check_complete(state: TestState) -> None:
+    """Fail a test whose own budgets were never measured, or whose budget binds to no profile."""
+    if state.own_budgets and not state.profiles:
+        keywords = ", ".join(sorted({budget.keyword for budget in state.budgets}))
+        raise outcome.GpuBudgetUnjudged(
+            f"the test has budgets ({keywords}) and measured nothing; request gpu_profile and call it, or request "
+            "gpu_profile_device and return the callable to measure",
+            pytrace=False,
+        )
+    names = {name.partition("@")[0] for name in state.profiles} | set(state.profiles)
+    for budget in state.budgets:
+        if budget.profile is not None and state.profiles and budget.profile not in names:
+            raise outcome.GpuBudgetUnjudged(
+                f"{budget.keyword} binds to profile={budget.profile!r}, and the test has {', '.join(sorted(names))}",
+                pytrace=False,
+            )
+
+
+class _TestJudge:
+    """Judges further limits for a test."""
+
+    def __init__(self, session: Session, item: pytest.Item, job: Any) -> None:
+        self._session = session
+        self._item = item
+        self._job = job
+
+    def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
+        __tracebackhide__ = True
+        return self._session.require(self._item, self._job, profile, limits)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt(f"signal {signal.Signals(signum).name}")

@@ -1,0 +1,250 @@
+"""What a run says about measuring: command line over ini over default. Nobody reads ``config`` afterwards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from pytest_gpuprof.core.errors import UsageError
+from pytest_gpuprof.job import needs_of
+from pytest_gpuprof.plugin.switch import option
+from pytest_gpuprof.sampling.plan import Plan
+
+__all__ = ["COLUMNS", "Export", "Settings", "budget_rules"]
+
+Policy = Literal["warn", "fail", "skip"]
+
+COLUMNS = ("cpu", "gpu", "device", "speedup", "first", "memory", "energy", "power", "verdict")
+"""The columns of the table, by the names of ``--gpu-profile-columns``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One ``--gpu-profile-export=FORMAT:PATH``."""
+
+    format: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a run; each is an option of the same name."""
+
+    only: bool
+    plan_only: bool
+    devices: tuple[str, ...]
+    backend: str | None
+    metrics: tuple[str, ...] | None
+    plan: Plan
+    session_time_s: float
+    inconclusive: Policy
+    unavailable: Policy | None
+    strict: bool
+    exports: tuple[Export, ...]
+    columns: tuple[str, ...] | None
+    sort: str | None
+    group_by: str | None
+    xdist: Literal["lock", "assign", "off"]
+    workers: int
+    worker: str | None
+    budgets: tuple[tuple[str, Mapping[str, Any]], ...]
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Settings:
+        """Return the settings of a run.
+
+        Raises:
+            UsageError: if one of them cannot be meant.
+        """
+
+        def get(name: str) -> Any:
+            return option(config, f"gpu_profile_{name}")
+
+        metrics = _list(get("metrics"))
+        needs_of(metrics)
+        columns = _list(get("columns"))
+        for column in columns or ():
+            _one_of("--gpu-profile-columns", column, COLUMNS)
+        rounds, least = _whole("rounds", get("rounds")), _whole("min-rounds", get("min_rounds"))
+        strict = bool(get("strict"))
+        workers, worker = _workers(config)
+        if strict and workers:
+            raise UsageError(
+                "--gpu-profile-strict is for a gate, and xdist workers load the CPU that is being measured; "
+                "run the gate with -n0"
+            )
+        unavailable = _choice("unavailable", get("unavailable"), ("skip", "warn", "fail"))
+        return cls(
+            only=bool(get("only")),
+            plan_only=bool(get("plan")),
+            devices=_list(get("devices")) or (),
+            backend=get("backend") or None,
+            metrics=metrics,
+            plan=Plan().with_(
+                rounds=rounds,
+                min_rounds=least,
+                max_time_s=_seconds("max-time", get("max_time")),
+                warmup_cap_s=_seconds("warmup", get("warmup")),
+            ),
+            session_time_s=_seconds("session-time", get("session_time")) or math.inf,
+            inconclusive="fail"
+            if strict
+            else _choice("inconclusive", get("inconclusive"), ("warn", "fail", "skip")) or "warn",
+            unavailable="fail" if strict else unavailable,
+            strict=strict,
+            exports=tuple(_export(each) for each in get("export") or ()),
+            columns=columns,
+            sort=_choice("sort", get("sort"), ("name", "speedup", "time")),
+            group_by=_choice("group-by", get("group_by"), ("file", "device")),
+            xdist=_choice("xdist", get("xdist"), ("lock", "assign", "off")) or "lock",
+            workers=workers,
+            worker=worker,
+            budgets=tuple(budget_rules(config.getini("gpu_profile_budgets") or ())),
+        )
+
+    @property
+    def is_controller(self) -> bool:
+        """Whether this process hands tests to xdist workers and measures nothing itself."""
+        return bool(self.workers) and self.worker is None
+
+
+def _workers(config: pytest.Config) -> tuple[int, str | None]:
+    """Return how many xdist workers there are, and which one this is; 0 and ``None`` without xdist."""
+    workerinput: Mapping[str, Any] | None = getattr(config, "workerinput", None)
+    if workerinput is not None:  # the environment variable leaks into nested runs; this does not
+        return int(workerinput.get("workercount", 1)), str(workerinput.get("workerid", "gw0"))
+    if config.getoption("dist", "no") == "no":
+        return 0, None
+    return len(config.getoption("tx", None) or ()) or 1, None
+
+
+def _list(text: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    parts = text.replace(",", " ").split() if isinstance(text, str) else text
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise UsageError(f"{name} has {value!r}; it takes {', '.join(known)}")
+
+
+def _choice(name: str, value: str | None, known: Sequence[Any]) -> Any:
+    if value in (None, ""):
+        return None
+    _one_of(f"--gpu-profile-{name}", str(value), known)
+    return value
+
+
+def _seconds(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if not 0 < value < math.inf:
+        raise UsageError(f"--gpu-profile-{name} is {value}; it takes seconds above 0")
+    return float(value)
+
+
+def _whole(name: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise UsageError(f"--gpu-profile-{name} is {value}; it takes a whole number above 0")
+    return value
+
+
+def _export(text: str) -> Export:
+    kind, colon, path = text.strip().partition(":")
+    if not colon or not path:
+        raise UsageError(f"--gpu-profile-export={text} names no file; write FORMAT:PATH, e.g. json:gpu.json")
+    return Export(kind.strip(), path.strip())
+
+
+def check_exports(exports: Sequence[Export], formats: Sequence[str], base: Path) -> None:
+    """Find out now, not after hours of measuring, that an export cannot be written.
+
+    Raises:
+        UsageError: for an unknown format or a path that cannot be written.
+    """
+    for export in exports:
+        _one_of("--gpu-profile-export", export.format, formats)
+        target = base / export.path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            existed = target.exists()
+            with target.open("a", encoding="utf-8"):
+                pass
+            if not existed:
+                target.unlink()
+        except OSError as error:
+            raise UsageError(
+                f"--gpu-profile-export={export.format}:{export.path} cannot be written ({error.strerror or error}); "
+                "name a file in a folder you may write to"
+            ) from error
+
+
+def budget_rules(lines: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the ini's budgets as pairs of pattern and keywords, in their order.
+
+    A line reads ``PATTERN: keyword=value, keyword=value``. A value with a comma in it is quoted. The pattern is matched
+    against the node id and its parts; ``*`` matches anything, and ``[`` is literal.
+
+    Raises:
+        UsageError: for a line of another form.
+
+    >>> budget_rules(["tests/kernels/*: min_speedup=2, max_gpu_memory=2 GiB"])
+    [('tests/kernels/*', {'min_speedup': 2, 'max_gpu_memory': '2 GiB'})]
+    """
+    rules: list[tuple[str, Mapping[str, Any]]] = []
+    for line in lines:
+        # The pattern may hold colons (a node id does), so it ends at the last colon before the first "=".
+        head, equals, _ = line.partition("=")
+        pattern, colon, _ = head.rpartition(":")
+        if not equals or not colon or not pattern.strip():
+            raise UsageError(
+                f"gpu_profile_budgets has the line {line!r}; write PATTERN: keyword=value, e.g. "
+                "tests/kernels/*: min_speedup=2"
+            )
+        rules.append((pattern.strip(), dict(_assignments(line[len(pattern) + 1 :], line))))
+    return rules
+
+
+def _assignments(text: str, line: str) -> list[tuple[str, Any]]:
+    found = []
+    for part in _split(text):
+        keyword, equals, value = part.partition("=")
+        if not equals or not keyword.strip().isidentifier():
+            raise UsageError(f"gpu_profile_budgets has {part.strip()!r} in the line {line!r}; write keyword=value")
+        found.append((keyword.strip(), _value(value.strip())))
+    return found
+
+
+def _split(text: str) -> list[str]:
+    """Return the parts between commas that stand outside quotes."""
+    parts, quote = [""], ""
+    for character in text:
+        if character in "'\"":
+            quote = "" if character == quote else quote or character
+        if character == "," and not quote:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part for part in parts if part.strip()]
+
+
+def _value(text: str) -> Any:
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    words: Mapping[str, Any] = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for number in (int, float):
+        convert: Callable[[str], Any] = number
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,88 @@
+"""How a test measures: what the ``gpu_profile`` fixture gives it, and the body that is called once per leg.
+
+There are two ways to run a workload, one measuring (:mod:`pytest_gpuprof.plugin.session`) and one not
+(:mod:`pytest_gpuprof.plugin.off`); this module is what both have in common. PYTEST_DONT_REWRITE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pytest
+
+from pytest_gpuprof.core.errors import OutputsDiffer, UsageError, WorkloadError
+from pytest_gpuprof.core.results import Profile
+from pytest_gpuprof.core.workload import Workload
+from pytest_gpuprof.plugin.markers import check_options
+from pytest_gpuprof.plugin.switch import SESSION
+
+__all__ = ["GpuProfile", "Run", "body_as_workload", "measuring_of"]
+
+
+class Run(Protocol):
+    """A way to run workloads."""
+
+    enabled: bool
+
+    def profile(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Profile:
+        """Run a workload for a test, and return its profile."""
+
+
+def measuring_of(config: pytest.Config) -> Run:
+    """Return how this run runs workloads; without ``--gpu-profile`` that is made when the first test wants it."""
+    found: Run | None = config.pluginmanager.get_plugin(SESSION)
+    if found is None:
+        from pytest_gpuprof.plugin.off import Off
+
+        found = Off(config)
+        config.pluginmanager.register(found, SESSION)
+    return found
+
+
+class GpuProfile:
+    """What the ``gpu_profile`` fixture gives a test.
+
+    Attributes:
+        enabled: whether this run measures.
+    """
+
+    def __init__(self, item: pytest.Item, run: Run) -> None:
+        self._item = item
+        self._run = run
+        self.enabled = run.enabled
+
+    def __call__(self, workload: Any, /, **options: Any) -> Profile:
+        """Measure a workload here and now, and return its :class:`~pytest_gpuprof.core.results.Profile`.
+
+        Args:
+            workload: a builder, a workload, or ``call(function, arguments…)``.
+            options: as in :func:`pytest_gpuprof.profile`: name, devices, backend, cpu, reference, check, flops, bytes,
+                items, cpu_threads, rounds, max_time, reset, params, metrics. They go before the marker's.
+        """
+        __tracebackhide__ = True
+        try:
+            check_options(options, "gpu_profile()")
+            return self._run.profile(self._item, workload, options)
+        except (UsageError, OutputsDiffer) as error:
+            failure = pytest.fail.Exception(str(error), pytrace=False)
+        raise failure from None
+
+
+def body_as_workload(item: pytest.Function) -> Workload:
+    """Return the body of a test that requests ``gpu_profile_device`` as a workload."""
+    function = item.obj
+    names = [
+        name for name in item._fixtureinfo.argnames if name != "gpu_profile_device"
+    ]  # what the test itself requests
+
+    def builder(device: Any) -> Any:
+        made = function(**{name: item.funcargs[name] for name in names}, gpu_profile_device=device)
+        if made is None:
+            raise WorkloadError(
+                "the test returns nothing; with gpu_profile_device its body returns the callable to measure, e.g. "
+                "`return lambda: conv(x)`"
+            )
+        return made
+
+    return Workload(item.originalname or item.name, builder, "device", home=function)

@@ -1,0 +1,247 @@
+"""From records to the table a person reads: one row per workload, one unit per column, medians with their noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_gpuprof.core.quantities import Unit, format_number, scale_for
+from pytest_gpuprof.core.results import Measurement, Profile, Reading
+from pytest_gpuprof.stats.summary import summarize
+
+__all__ = ["Remark", "Row", "counts", "describe_counts", "remarks", "tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One profile of one test.
+
+    Args:
+        test: node id.
+        outcome: of the test, as pytest tells it.
+        profile: what was measured.
+        many: whether the test has several profiles, so that the row must say which.
+    """
+
+    test: str
+    outcome: str
+    profile: Profile
+    many: bool = False
+
+    @property
+    def name(self) -> str:
+        """How the table calls it: the test without its folders, and the profile where the test has several."""
+        short = self.test.rpartition("/")[2]
+        return f"{short} {self.profile.name}" if self.many else short
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One sentence below the table.
+
+    Args:
+        text: the sentence.
+        colour: how to show it on a terminal that has colours, ``None`` for plainly.
+    """
+
+    text: str
+    colour: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    unit: Unit
+    reading: Callable[[Profile], Reading]
+    noise: Callable[[Profile], Sequence[float]] = lambda profile: ()
+
+
+def _samples(leg: Callable[[Profile], Measurement], metric: str) -> Callable[[Profile], Sequence[float]]:
+    return lambda profile: leg(profile).per_round(metric)
+
+
+def _cpu(profile: Profile) -> Measurement:
+    return profile.cpu
+
+
+def _gpu(profile: Profile) -> Measurement:
+    return profile.gpu
+
+
+_COLUMNS: Mapping[str, _Column] = {
+    "cpu": _Column("CPU", "s", lambda p: p.cpu.reading("wall_time"), _samples(_cpu, "wall_time")),
+    "gpu": _Column("GPU", "s", lambda p: p.gpu.reading("wall_time"), _samples(_gpu, "wall_time")),
+    "device": _Column("GPU events", "s", lambda p: p.gpu.reading("device_time"), _samples(_gpu, "device_time")),
+    "speedup": _Column("speedup", "x", lambda p: p.ratio("speedup"), lambda p: p.ratio_per_round("speedup")[1]),
+    "first": _Column("first call", "s", lambda p: p.gpu.reading("first_call")),
+    "memory": _Column("GPU memory", "B", lambda p: p.gpu.reading("memory")),
+    "energy": _Column("energy", "J", lambda p: p.gpu.reading("energy")),
+    "power": _Column("power", "W", lambda p: p.gpu.reading("power")),
+}
+
+_ALWAYS = ("cpu", "gpu", "speedup", "memory", "energy")
+"""Columns that are shown by themselves if any row has something to say in them; the others are shown when named."""
+
+_BASE_DIGITS = 3
+"""Significant digits of a figure: its noise is rarely below one in a thousand."""
+
+
+def tables(
+    rows: Sequence[Row], columns: Sequence[str] | None, sort: str | None, group_by: str | None, ascii_only: bool
+) -> list[tuple[str, str]]:
+    """Return the tables as pairs of a title (maybe empty) and text.
+
+    Args:
+        rows: in the order in which they ran.
+        columns: which to show, ``None`` for those that have something to say.
+        sort: ``"name"``, ``"speedup"`` (best first) or ``"time"`` (longest GPU time first); ``None`` leaves the order.
+        group_by: ``"file"`` or ``"device"`` for one table each.
+        ascii_only: whether the terminal can show no other characters.
+    """
+    if not rows:
+        return []
+    groups: dict[str, list[Row]] = {}
+    for row in _sorted(rows, sort):
+        groups.setdefault(_group(row, group_by), []).append(row)
+    return [(title, _ascii(_table(group, columns), ascii_only)) for title, group in groups.items()]
+
+
+def _sorted(rows: Sequence[Row], sort: str | None) -> list[Row]:
+    if sort == "name":
+        return sorted(rows, key=lambda row: row.name)
+    if sort == "speedup":
+        return sorted(rows, key=lambda row: -(row.profile.ratio("speedup").value or 0.0))
+    if sort == "time":
+        return sorted(rows, key=lambda row: -(row.profile.gpu.reading("wall_time").value or 0.0))
+    return list(rows)
+
+
+def _group(row: Row, group_by: str | None) -> str:
+    if group_by == "file":
+        return row.test.partition("::")[0]
+    if group_by == "device":
+        device = row.profile.gpu.device
+        return "no accelerator" if device is None else f"{device.id} {device.label}"
+    return ""
+
+
+def _table(rows: Sequence[Row], columns: Sequence[str] | None) -> str:
+    from tabulate import tabulate
+
+    shown = [name for name in columns or _ALWAYS if name in _COLUMNS and (columns or _has_any(rows, name))]
+    heads, cells = ["test"], [[row.name for row in rows]]
+    for name in shown:
+        head, column = _cells(_COLUMNS[name], [row.profile for row in rows])
+        heads.append(head)
+        cells.append(column)
+    if columns is None or "verdict" in columns:
+        heads.append("budgets")
+        cells.append([_budgets(row.profile) for row in rows])
+    heads.append("on")
+    cells.append([_where(row.profile) for row in rows])
+    text: str = tabulate(
+        list(zip(*cells, strict=True)),
+        headers=heads,
+        tablefmt="simple",
+        disable_numparse=True,
+        colalign=("left", *("right" for _ in shown), *("left" for _ in range(len(heads) - 1 - len(shown)))),
+    )
+    return text
+
+
+def _has_any(rows: Sequence[Row], name: str) -> bool:
+    return any(_COLUMNS[name].reading(row.profile).value is not None for row in rows)
+
+
+def _cells(column: _Column, profiles: Sequence[Profile]) -> tuple[str, list[str]]:
+    """Return the head with the column's one unit, and the cells in it."""
+    readings = [column.reading(profile) for profile in profiles]
+    suffix, factor = scale_for([reading.value for reading in readings if reading.value is not None], column.unit)
+    head = column.title if column.unit == "x" else f"{column.title} [{suffix}]"
+    return head, [
+        _cell(reading, factor, "x" if column.unit == "x" else "", column.noise(profile))
+        for reading, profile in zip(readings, profiles, strict=True)
+    ]
+
+
+def _cell(reading: Reading, factor: float, suffix: str, samples: Sequence[float]) -> str:
+    if reading.value is None:
+        return "-"
+    text = f"{format_number(reading.value / factor, _BASE_DIGITS)}{suffix}"
+    noise = summarize(samples).noise if len(samples) > 1 else None
+    return text if noise is None else f"{text} ±{noise:.0%}"
+
+
+def _budgets(profile: Profile) -> str:
+    if not profile.verdicts:
+        return "-"
+    order = ("missed", "inconclusive", "unavailable", "not enforced", "met")
+    found = [verdict.outcome for verdict in profile.verdicts]
+    parts = [f"{found.count(outcome)} {outcome}" for outcome in order if outcome in found]
+    return ", ".join(parts)
+
+
+def _where(profile: Profile) -> str:
+    """Return the device of the row, with the word a stand-in carries, and what the speedup is against."""
+    device = profile.gpu.device
+    if device is None:
+        return "CPU only"
+    label = str(device.id) if device.why_stand_in is None else f"{device.id} ({device.why_stand_in})"
+    if profile.cpu.device is None:
+        return label
+    threads = f"{profile.threads} CPU thread{'s' if profile.threads != 1 else ''}"
+    return f"{label} vs {threads}, compute only"
+
+
+def remarks(rows: Sequence[Row], ascii_only: bool) -> list[Remark]:
+    """Return a sentence for each budget that was missed or could not be judged, and for each doubt.
+
+    Sentences that only differ in the test are said once, with the number of tests.
+    """
+    said: dict[tuple[str, str | None], list[str]] = {}
+    for row in rows:
+        for verdict in row.profile.verdicts:
+            if verdict.outcome != "met":
+                colour = "red" if verdict.outcome == "missed" else "yellow"
+                said.setdefault((f"{verdict.outcome}: {verdict.sentence}", colour), []).append(row.name)
+        doubts = [caution for caution in row.profile.cautions if str(caution.message) not in _told(row.profile)]
+        for caution in doubts:
+            said.setdefault((f"caution: {caution}", None), []).append(row.name)
+    return [Remark(_ascii(f"{_names(names)} {text}", ascii_only), colour) for (text, colour), names in said.items()]
+
+
+def _told(profile: Profile) -> str:
+    return " ".join(verdict.sentence for verdict in profile.verdicts if verdict.outcome == "inconclusive")
+
+
+def _names(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def counts(rows: Sequence[Row], unjudged: int) -> dict[str, int]:
+    """Return how many budgets were met, missed, inconclusive and not enforced.
+
+    Args:
+        rows: what was measured.
+        unjudged: budgets of tests that measured nothing.
+    """
+    outcomes = [verdict.outcome for row in rows for verdict in row.profile.verdicts]
+    return {
+        "met": outcomes.count("met"),
+        "missed": outcomes.count("missed"),
+        "inconclusive": outcomes.count("inconclusive"),
+        "not enforced": outcomes.count("unavailable") + outcomes.count("not enforced") + unjudged,
+    }
+
+
+def describe_counts(found: Mapping[str, int]) -> str:
+    """Return the counts in one line."""
+    return "budgets: " + ", ".join(f"{count} {outcome}" for outcome, count in found.items())
+
+
+def _ascii(text: str, ascii_only: bool) -> str:
+    if not ascii_only:
+        return text
+    for fancy, plain in (("µ", "u"), ("±", "+-"), ("×", "x"), ("÷", "/"), ("…", "..."), ("–", "-")):
+        text = text.replace(fancy, plain)
+    return text.encode("ascii", "replace").decode("ascii")

@@ -1,0 +1,67 @@
+"""What all tests share.
+
+NumPy and torch are imported here, before any test: ``pytester`` restores ``sys.modules`` after each inner run, and a
+compiled module cannot be imported twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy  # noqa: F401  # see above
+import pytest
+import scipy.special  # noqa: F401  # see above
+
+with contextlib.suppress(ImportError):
+    import torch  # noqa: F401  # see above
+with contextlib.suppress(ImportError):
+    import pyopencl.array  # noqa: F401  # see above
+
+from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
+
+if TYPE_CHECKING:
+    from tests.simulators.torch_device import Control
+
+pytest_plugins = ["pytester"]
+
+BUILD = Path(__file__).parent.parent / ".simulators"
+"""Where simulators are built, once for all test runs of a checkout."""
+
+
+@pytest.fixture(autouse=True)
+def _no_traces(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep a test's lock files to itself, and this run's xdist variables out of inner runs."""
+    monkeypatch.setenv("GPUPROF_LOCK_DIR", str(tmp_path_factory.getbasetemp() / "locks"))
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def machine() -> SimulatedBackend:
+    """A simulated machine with one card, on a clock of its own."""
+    return SimulatedBackend((Card(),), seed=1)
+
+
+@pytest.fixture(scope="session")
+def simgpu() -> Iterator[Control]:
+    """The simulated accelerator that the real torch drives, as ``simgpu:0`` and ``simgpu:1``."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("NOT TESTED: torch is not installed, so its adapter is not tested on a simulated accelerator")
+    from tests.simulators import SimulatorUnavailable
+    from tests.simulators.torch_device import load
+
+    try:
+        control = load(BUILD)
+    except SimulatorUnavailable as error:
+        pytest.skip(f"NOT TESTED: torch's adapter is not tested on a simulated accelerator, because {error}")
+    yield control
+    control.heal()
+
+
+def has(module: str) -> bool:
+    """Return whether a module is installed."""
+    return importlib.util.find_spec(module) is not None
