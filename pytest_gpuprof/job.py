@@ -88,8 +88,14 @@ class Wanted:
         return tuple(leg for leg, needs in self.needs.items() if need in needs)
 
 
-def wanted_by(job: Job, budgets: Sequence[Budget]) -> Wanted:
+def wanted_by(job: Job, budgets: Sequence[Budget], beside: frozenset[Leg] = frozenset()) -> Wanted:
     """Return what has to be measured, on the legs that can be run.
+
+    Args:
+        job: the workload and its devices.
+        budgets: what must hold.
+        beside: legs whose rounds are there already; rounds are compared one by one, so if any leg takes new ones, these
+            do too.
 
     Raises:
         WorkloadError: if a budget needs a CPU leg that nobody gave.
@@ -97,7 +103,7 @@ def wanted_by(job: Job, budgets: Sequence[Budget]) -> Wanted:
     needs: dict[Leg, set[Need]] = {leg: set() for leg in job.legs}
     latency: dict[Leg, int] = {}
     for budget in budgets:
-        if "cpu" in budget.meaning.legs and isinstance(job.cpu, Reading) and job.cpu.cause == "not asked for":
+        if "cpu" in budget.meaning.legs and isinstance(job.cpu, Reading) and job.cpu.cause != "no device":
             raise WorkloadError(f"{budget.keyword} needs a CPU leg, and {job.cpu.reason}")
         if "reference" in budget.meaning.legs and job.workload.reference is None:
             raise WorkloadError(f"{budget.keyword} needs something to compare with; give it with reference=")
@@ -112,6 +118,9 @@ def wanted_by(job: Job, budgets: Sequence[Budget]) -> Wanted:
         needs[leg] |= asked
     if "reference" in needs and asked:
         needs["reference"] |= {"rounds"}
+    if any("rounds" in each for each in needs.values()):
+        for leg in beside & needs.keys():
+            needs[leg] |= {"rounds"}
     return Wanted({leg: frozenset(each) for leg, each in needs.items()}, latency)
 
 

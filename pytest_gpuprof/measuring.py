@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pytest_gpuprof.backends.host import SYSTEM_CLOCK
 from pytest_gpuprof.budgets.budget import Budget
 from pytest_gpuprof.budgets.verdict import BudgetRule
 from pytest_gpuprof.core.environment import Environment
-from pytest_gpuprof.core.protocols import Board, Conditions, Device, EnergyCounter, PeakMemory
+from pytest_gpuprof.core.protocols import Board, Clock, Device, EnergyCounter, PeakMemory
 from pytest_gpuprof.core.results import Caution, Leg, Measurement, Profile, Quality, Reading
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, Wanted
@@ -57,11 +58,16 @@ class Measuring:
             Whatever the workload raises.
         """
         board = self._board()
-        conditions = _Watched(board, self._on_real_clock)
+        watched = _Watched(board, next(iter(self._legs.values())).device.clock) if self._legs else None
         rounds = self._rounds(budgets)
         results = {leg: self._passes(leg, board) for leg in self._legs}
         legs = {leg: _measurement(self._job, leg, rounds, results.get(leg)) for leg in _LEGS}
-        cautions = [*doubts, *conditions.cautions()]
+        cautions = list(doubts)
+        if watched is not None:
+            conditions, doubtful = watched.end()
+            cautions += doubtful
+            if legs["gpu"].device is not None:
+                legs["gpu"] = replace(legs["gpu"], readings={**legs["gpu"].readings, **conditions})
         cautions += [caution for measurement in legs.values() for caution in measurement.cautions]
         return _profile(
             self._job,
@@ -71,10 +77,6 @@ class Measuring:
             environment=self._environment(board),
             output=self._output,
         )
-
-    @property
-    def _on_real_clock(self) -> bool:
-        return all(plan.device.clock is SYSTEM_CLOCK for plan in self._legs.values())
 
     def _board(self) -> Board | Reading:
         gpu = self._job.legs.get("gpu")
@@ -202,29 +204,30 @@ class Measuring:
 
 
 class _Watched:
-    """The conditions of a measurement, from its beginning on."""
+    """The conditions of board and host over a measurement, from its beginning to :meth:`end`."""
 
-    def __init__(self, board: Board | Reading, real_clock: bool) -> None:
+    def __init__(self, board: Board | Reading, clock: Clock) -> None:
         self._board = board
-        self._real_clock = real_clock
-        self._began_s = SYSTEM_CLOCK.now()
-        self._board_before = self._conditions()
-        self._quota_before = cpu_throttled_s() if real_clock else None
-        self._traced = tracing() if real_clock else None
+        self._clock = clock
+        self._on_host = clock is SYSTEM_CLOCK  # a simulated machine has no quota and is not slowed by a tracer
+        self._began_s = clock.now()
+        self._board_before = None if isinstance(board, Reading) else board.conditions()
+        self._quota_before = cpu_throttled_s() if self._on_host else None
+        self._traced = tracing() if self._on_host else None
 
-    def _conditions(self) -> Conditions | None:
-        return None if isinstance(self._board, Reading) else self._board.conditions()
-
-    def cautions(self) -> Sequence[Caution]:
-        """Return the doubts about everything since the beginning."""
-        seconds = SYSTEM_CLOCK.now() - self._began_s
+    def end(self) -> tuple[Mapping[str, Reading], Sequence[Caution]]:
+        """Return the state of the board now, and the doubts about everything since the beginning."""
+        seconds = self._clock.now() - self._began_s
         cautions = [self._traced] if self._traced else []
-        after = self._conditions()
-        if self._board_before is not None and after is not None:
-            cautions += board_cautions(self._board_before, after, seconds)
-        if self._real_clock:
+        if self._on_host:
             cautions += host_cautions(self._quota_before, cpu_throttled_s(), seconds)
-        return cautions
+        names = ("sm_clock", "temperature", "other_processes")
+        if isinstance(self._board, Reading) or self._board_before is None:
+            return {name: self._board for name in names if isinstance(self._board, Reading)}, cautions
+        after = self._board.conditions()
+        cautions += board_cautions(self._board_before, after, seconds)
+        readings = (after.sm_clock_hz, after.temperature_c, after.other_processes)
+        return dict(zip(names, readings, strict=True)), cautions
 
 
 def _quality(device: Device) -> Quality:

@@ -144,6 +144,13 @@ def _matching(usable: Sequence[DeviceInfo], names: Sequence[str]) -> list[Device
     return chosen
 
 
+def _is_of(workload: Workload, backend: Backend) -> bool:
+    """Whether the function of a call is the framework's own."""
+    function = (workload.arguments or (None,))[0]
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return module.partition(".")[0] in backend.frameworks
+
+
 def _not_named(info: DeviceInfo) -> str:
     return f"{info.id} is a stand-in ({info.why_stand_in}); name it in --gpu-profile-devices to have it judged"
 
@@ -164,6 +171,10 @@ def cpu_workload(workload: Workload, backend: Backend, registry: Registry) -> tu
     ``cpu=`` if it is given; else the same builder on the backend's host.
     """
     chosen = workload.cpu or workload
+    if chosen.parameter == "place" and _is_of(chosen, backend) and backend.host != backend.name:
+        return Reading.unavailable(
+            f"{chosen.name!r} is a function of {backend.name}, which does not run on the CPU: give the CPU leg with cpu="
+        )
     if chosen.parameter is None:
         return chosen, registry.backend(backend.host)
     for name in (chosen.backend or backend.host, "numpy"):

@@ -14,7 +14,7 @@ from pytest_gpuprof.budgets.budget import Budget, merge
 from pytest_gpuprof.budgets.verdict import confirm, judge
 from pytest_gpuprof.core.errors import BudgetMissed, GpuprofError, UsageError
 from pytest_gpuprof.core.protocols import Device
-from pytest_gpuprof.core.results import Caution, Measurement, Profile, Reading, Verdict
+from pytest_gpuprof.core.results import Caution, Leg, Measurement, Profile, Reading, Verdict
 from pytest_gpuprof.core.workload import Check
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, JobMaker, wanted_by
@@ -126,29 +126,32 @@ class Profiler:
         """
         open_ones = [budget for budget in budgets if _is_open(judge(measured, budget))]
         if open_ones and not measured.out_of_time:
-            measured = _joined(measured, self._measured(job, open_ones, owner))
+            more = self._measured(replace(job, metrics=job.metrics or frozenset()), open_ones, owner, _timed(measured))
+            measured = _joined(measured, more)
         verdicts = self._judged(job, measured, budgets, owner)
         return measured.with_verdicts((*measured.verdicts, *verdicts))
 
     def _judged(self, job: Job, measured: Profile, budgets: Sequence[Budget], owner: str) -> tuple[Verdict, ...]:
         """Return the verdicts; what is missed is measured again once, after a fresh warm-up, before it counts."""
-        verdicts = {budget.keyword + budget.stat: judge(measured, budget) for budget in budgets}
-        # Bytes repeat exactly, and their pass is done twice anyway.
+        verdicts = [judge(measured, budget) for budget in budgets]
         missed = [
             budget
-            for budget in budgets
-            if verdicts[budget.keyword + budget.stat].outcome == "missed" and budget.meaning.family != "memory"
+            for budget, verdict in zip(budgets, verdicts, strict=True)
+            if verdict.outcome == "missed" and budget.meaning.family != "memory"  # bytes repeat exactly
         ]
-        if missed:
-            self._watch("measuring again what was missed")
-            again = self._measured(replace(job, metrics=frozenset()), missed, owner)
-            for budget in missed:
-                key = budget.keyword + budget.stat
-                verdicts[key] = confirm(verdicts[key], judge(again, budget), budget)
-        return tuple(verdicts.values())
+        if not missed:
+            return tuple(verdicts)
+        self._watch("measuring again what was missed")
+        again = self._measured(replace(job, metrics=frozenset()), missed, owner)
+        return tuple(
+            confirm(verdict, judge(again, budget), budget) if budget in missed else verdict
+            for budget, verdict in zip(budgets, verdicts, strict=True)
+        )
 
-    def _measured(self, job: Job, budgets: Sequence[Budget], owner: str) -> Profile:
-        measuring = Measuring(job, wanted_by(job, budgets), self.extensions, self._watch)
+    def _measured(
+        self, job: Job, budgets: Sequence[Budget], owner: str, beside: frozenset[Leg] = frozenset()
+    ) -> Profile:
+        measuring = Measuring(job, wanted_by(job, budgets, beside), self.extensions, self._watch)
         devices = [leg.device for leg in job.legs.values()]
         with self._exclusive(devices) as doubts:
             try:
@@ -177,6 +180,11 @@ class Profiler:
 def _is_open(verdict: Verdict) -> bool:
     """Whether measuring (more) could change a verdict: it was not asked for, or noise left it open."""
     return verdict.outcome == "inconclusive" or (verdict.outcome == "unavailable" and verdict.cause == "not asked for")
+
+
+def _timed(profile: Profile) -> frozenset[Leg]:
+    """Return the legs that have rounds."""
+    return frozenset(leg.leg for leg in (profile.cpu, profile.gpu, profile.reference) if leg.rounds)
 
 
 def _joined(old: Profile, new: Profile) -> Profile:

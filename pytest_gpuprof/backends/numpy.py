@@ -52,6 +52,8 @@ class _Arrays:
     def place(self, value: Any) -> Any:
         import numpy
 
+        if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):  # CuPy's, without importing it
+            return value.get()
         return value.copy() if isinstance(value, numpy.ndarray) else value
 
     def host(self, value: Any) -> Any:

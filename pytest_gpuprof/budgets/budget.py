@@ -178,6 +178,11 @@ class Budget:
         sure = self.confidence
         if isinstance(sure, bool) or not isinstance(sure, (int, float)) or not 0.5 < sure < 1:
             raise BudgetError(f"confidence={sure!r} of {self.keyword}: it takes a number between 0.5 and 1")
+        if self.meaning.family == "energy" and sure != 0.95:
+            raise BudgetError(
+                f"confidence={sure!r} of {self.keyword}: the interval of an energy is a 95 % one; give {self.keyword} in "
+                "a marker of its own"
+            )
         if not isinstance(self.enforce, bool):
             raise BudgetError(f"enforce={self.enforce!r} of {self.keyword}: it takes True or False")
         for what in ("reason", "profile"):

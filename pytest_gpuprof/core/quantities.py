@@ -24,8 +24,8 @@ __all__ = [
     "scale_for",
 ]
 
-Unit = Literal["s", "B", "J", "W", "x", "1/s", "1/J"]
-"""Base units: second, byte, joule, watt, ratio, items per second, items per joule."""
+Unit = Literal["s", "B", "J", "W", "x", "1/s", "1/J", "Hz", "°C", "1"]
+"""Base units: second, byte, joule, watt, ratio, items per second, items per joule, hertz, degree Celsius, a count."""
 
 Family = Literal["time", "ratio", "memory", "energy"]
 """What kind of evidence a figure rests on: it decides which doubts can spoil a verdict on it."""
@@ -62,6 +62,9 @@ METRICS: Final[Mapping[str, Metric]] = {
         Metric("energy", "J", "board energy"),
         Metric("power", "W", "mean board power", adds_up=False),
         Metric("package_energy", "J", "CPU package energy"),
+        Metric("sm_clock", "Hz", "multiprocessor clock", adds_up=False),
+        Metric("temperature", "°C", "temperature", adds_up=False),
+        Metric("other_processes", "1", "other processes on the GPU", adds_up=False),
     )
 }
 """The built-in metrics by name. A third-party meter brings its own :class:`Metric`."""
@@ -85,6 +88,9 @@ _SCALES: Final[Mapping[Unit, Mapping[str, float]]] = {
     "x": {"": 1.0, "x": 1.0, "×": 1.0},
     "1/s": {"/s": 1.0, "k/s": 1e3, "M/s": 1e6, "G/s": 1e9},
     "1/J": {"/J": 1.0, "k/J": 1e3, "M/J": 1e6},
+    "Hz": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
+    "°C": {"°C": 1.0, "C": 1.0},
+    "1": {"": 1.0},
 }
 
 # The units a formatted figure may take, smallest first. Decimal for time, energy and power; binary for memory,
@@ -97,6 +103,9 @@ _LADDERS: Final[Mapping[Unit, tuple[tuple[str, float], ...]]] = {
     "x": (("x", 1.0),),
     "1/s": (("/s", 1.0), ("k/s", 1e3), ("M/s", 1e6), ("G/s", 1e9)),
     "1/J": (("/J", 1.0), ("k/J", 1e3), ("M/J", 1e6)),
+    "Hz": (("Hz", 1.0), ("kHz", 1e3), ("MHz", 1e6), ("GHz", 1e9)),
+    "°C": (("°C", 1.0),),
+    "1": (("", 1.0),),
 }
 
 _TEXT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
@@ -183,9 +192,9 @@ def format_quantity(value: float, unit: Unit, *, digits: int = 3, ascii_only: bo
     """
     suffix, factor = scale_for([value], unit)
     number = format_number(value / factor, digits)
-    gap = "" if unit == "x" or suffix.startswith("/") else " "
+    gap = "" if unit in ("x", "1") or suffix.startswith("/") else " "
     text = f"{number}{gap}{suffix}"
-    return text.replace("µ", "u") if ascii_only else text
+    return text.replace("µ", "u").replace("°", "") if ascii_only else text
 
 
 def format_number(number: float, digits: int = 3) -> str:

@@ -23,6 +23,7 @@ from pytest_gpuprof.plugin.markers import FIXTURES, STATE, TestState, read_marke
 from pytest_gpuprof.plugin.progress import Progress
 from pytest_gpuprof.plugin.settings import Settings, check_exports
 from pytest_gpuprof.plugin.switch import SESSION
+from pytest_gpuprof.plugin.tally import Tally
 from pytest_gpuprof.plugin.use import body_as_workload
 from pytest_gpuprof.profiler import Profiler
 from pytest_gpuprof.storage.codec import record_of
@@ -48,8 +49,12 @@ def start(config: pytest.Config) -> None:
     if settings.worker is None:
         collected = Collected(settings, extensions, config)
         config.pluginmanager.register(collected, "gpuprof-collected")
-    if settings.workers and settings.xdist == "off":
-        return  # the fixtures find no session, and run each workload once
+    if settings.workers and settings.xdist == "off":  # the fixtures find no session, and run each workload once
+        if settings.is_controller:
+            config.pluginmanager.register(Tally(), "gpuprof-tally")
+        return
+    if settings.is_controller:
+        return
     config.pluginmanager.register(Session(config, settings, extensions), SESSION)
     if settings.strict:
         config.pluginmanager.register(NoSkips(), "gpuprof-no-skips")
@@ -111,9 +116,11 @@ class Session:
                 raise UsageError(f"the test has two profiles called {job.name!r}; give each its own with name=")
             budgets = state.budgets_of(job.name)
             with self._progress.of(job.name):
-                if time.monotonic() - self._began_s > self._settings.session_time_s:
+                left_s = self._settings.session_time_s - (time.monotonic() - self._began_s)
+                if left_s <= 0:
                     taken = profiler.out_of_time(job, budgets)
                 else:
+                    job = replace(job, plan=job.plan.with_(max_time_s=min(job.plan.max_time_s, left_s)))
                     taken = profiler.measure(job, budgets, owner=item.nodeid)
             state.profiles[job.name] = taken
             measured.append(replace(taken, judge=_TestJudge(self, item, job)))

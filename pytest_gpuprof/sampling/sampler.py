@@ -103,7 +103,6 @@ def take_rounds(
     threads: int,
     compare: Callable[[Mapping[results.Leg, Any]], None] | None = None,
     watch: Watch = lambda _: None,
-    deadline: float = math.inf,
 ) -> Rounds:
     """Build the legs, call each for the first time, warm it up, and take rounds until the rule has enough.
 
@@ -115,7 +114,6 @@ def take_rounds(
         threads: CPU threads the CPU leg may use.
         compare: gets the outputs of the first calls, before anything is timed; raises if they differ.
         watch: told what is being done, between timed regions.
-        deadline: on the host clock; no round begins after it.
 
     Raises:
         Whatever the workload raises, with a note that says which leg and call it was.
@@ -138,7 +136,7 @@ def take_rounds(
             watch(f"warming up on {each.leg.plan.device.info.id}")
             _run(each, "during warm-up", lambda each=each: _prepare(each, plan))  # type: ignore[misc]  # bound now
         began = clock.now()
-        reason = _rounds(running, plan, rule, clock, watch, min(deadline, began + plan.max_time_s))
+        reason = _rounds(running, plan, rule, clock, watch, began + plan.max_time_s)
         seconds = clock.now() - began
         return Rounds({each.leg.plan.leg: _finished(each) for each in running}, reason, seconds)
 
