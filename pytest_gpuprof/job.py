@@ -116,8 +116,6 @@ def wanted_by(job: Job, budgets: Sequence[Budget], beside: frozenset[Leg] = froz
         asked = frozenset() if budgets else METRICS_ASKED["time"]
     for leg in needs:
         needs[leg] |= asked
-    if "reference" in needs and asked:
-        needs["reference"] |= {"rounds"}
     if any("rounds" in each for each in needs.values()):
         for leg in beside & needs.keys():
             needs[leg] |= {"rounds"}

@@ -96,7 +96,7 @@ class Measuring:
 
     def _rounds(self, budgets: Sequence[Budget]) -> Rounds | None:
         timed = [self._legs[leg] for leg in self._wanted.legs("rounds")]
-        checked = bool(self._job.check) and {"cpu", "gpu"} <= self._job.legs.keys()
+        checked = self._job.check is not False and {"cpu", "gpu"} <= self._job.legs.keys()
         compare = self._compare if checked else self._keep
         if checked and {plan.leg for plan in timed} >= {"cpu", "gpu"}:
             checked = False  # the first calls of the rounds are compared

@@ -77,7 +77,7 @@ def _backend_of_call(workload: Workload, registry: Registry, default: str | None
         return registry.backend(workload.backend)
     owners = {each.name: each for leaf in _leaves(workload.arguments) for name in registry.names
               if (each := registry.backend(name)).owns(leaf)}  # fmt: skip
-    accelerated = {name: each for name, each in owners.items() if each.frameworks}
+    accelerated = {name: each for name, each in owners.items() if name != "numpy"}
     if len(accelerated) == 1:
         return next(iter(accelerated.values()))
     if len(accelerated) > 1:
@@ -119,25 +119,25 @@ def accelerators(
         DeviceError: if a wanted device exists nowhere; the message lists those that exist.
     """
     found = registry.devices(backend.name)
-    _check_exist(wanted, registry)
+    _check_exist(wanted, registry, () if isinstance(found, Reading) else found)
     if isinstance(found, Reading):
         return found
     # A GPU before a stand-in; Python's sort keeps the backend's own order within each.
     usable = sorted((info for info in found if info.kind != "cpu"), key=lambda info: info.kind != "gpu")
     if not usable:
         return Reading.unavailable(f"{backend.name} finds no GPU here", cause="no device")
-    chosen = _matching(usable, wanted) if wanted else usable[:1]
+    chosen = _matching(usable, wanted, registry) if wanted else usable[:1]
     if not chosen:
         return Reading.unavailable(
             f"none of the devices asked for ({', '.join(wanted)}) runs {backend.name} workloads", cause="no device"
         )
-    by_name = _matching(usable, named)
+    by_name = _matching(usable, named, registry)
     return [Accelerator(info, "" if info.kind == "gpu" or info in by_name else _not_named(info)) for info in chosen]
 
 
-def _matching(usable: Sequence[DeviceInfo], names: Sequence[str]) -> list[DeviceInfo]:
+def _matching(usable: Sequence[DeviceInfo], names: Sequence[str], registry: Registry) -> list[DeviceInfo]:
     """Return the devices that the names mean: a device id means itself, a backend or ``any`` its best device."""
-    ids = {str(DeviceId.parse(name)) for name in names if name != ANY}
+    ids = {str(DeviceId.parse(name)) for name in names if name != ANY and name not in registry.names}
     chosen = [info for info in usable if str(info.id) in ids]
     if not chosen and any(name == ANY or name == usable[0].backend for name in names):
         chosen = [usable[0]]
@@ -155,11 +155,14 @@ def _not_named(info: DeviceInfo) -> str:
     return f"{info.id} is a stand-in ({info.why_stand_in}); name it in --gpu-profile-devices to have it judged"
 
 
-def _check_exist(wanted: Sequence[str], registry: Registry) -> None:
+def _check_exist(wanted: Sequence[str], registry: Registry, found: Sequence[DeviceInfo]) -> None:
+    here = {str(info.id) for info in found if info.kind != "cpu"}
+    ids = [each for each in wanted if each != ANY and each not in registry.names]
+    elsewhere = [each for each in ids if str(DeviceId.parse(each)) not in here]
+    if not elsewhere:
+        return  # the other backends are not asked: each would import its framework
     known = {str(info.id) for info in registry.known_devices() if info.kind != "cpu"}
-    for each in wanted:
-        if each == ANY or each in registry.names:
-            continue
+    for each in elsewhere:
         if str(DeviceId.parse(each)) not in known:
             there = f"there are {', '.join(sorted(known))}" if known else "there is none"
             raise DeviceError(f"there is no device {each!r}; {there} (pytest-gpuprof doctor says why)")
@@ -173,11 +176,13 @@ def cpu_workload(workload: Workload, backend: Backend, registry: Registry) -> tu
     chosen = workload.cpu or workload
     if chosen.parameter == "place" and _is_of(chosen, backend) and backend.host != backend.name:
         return Reading.unavailable(
-            f"{chosen.name!r} is a function of {backend.name}, which does not run on the CPU: give the CPU leg with cpu="
+            f"{chosen.name!r} is a function of {backend.name}, which does not run on the CPU: "
+            "give the CPU leg with cpu="
         )
     if chosen.parameter is None:
         return chosen, registry.backend(backend.host)
-    for name in (chosen.backend or backend.host, "numpy"):
+    named = backend if chosen.backend is None else registry.backend(chosen.backend)
+    for name in (named.host, "numpy"):
         host = registry.backend(name)
         if chosen.parameter == "place" or chosen.parameter in host.parameters:
             devices = registry.devices(name)

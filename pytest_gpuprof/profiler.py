@@ -201,14 +201,19 @@ def _joined(old: Profile, new: Profile) -> Profile:
             readings={**before.readings, **after.readings},
             series={**before.series, **after.series},
             calls=before.calls + after.calls,
+            cautions=after.cautions if after.rounds else (*before.cautions, *after.cautions),
         )
 
+    legs = ((old.cpu, new.cpu), (old.gpu, new.gpu), (old.reference, new.reference))
+    # A doubt about rounds goes with the rounds.
+    gone = {caution for before, after in legs if after.rounds for caution in before.cautions}
+    kept = [caution for caution in old.cautions if caution not in gone]
     return replace(
         new,
         cpu=leg(old.cpu, new.cpu),
         gpu=leg(old.gpu, new.gpu),
         reference=leg(old.reference, new.reference),
-        cautions=tuple(dict.fromkeys((*old.cautions, *new.cautions))),
+        cautions=tuple(dict.fromkeys((*kept, *new.cautions))),
         verdicts=old.verdicts,
         output=old.output if new.output is None else new.output,
     )

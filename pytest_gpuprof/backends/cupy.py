@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice, HostRandom
+from pytest_gpuprof.backends.host import HostDevice, HostRandom, precision_of
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 from pytest_gpuprof.core.protocols import PeakMemory
@@ -61,6 +61,7 @@ def _import() -> Any:
 
 def _describe(runtime: Any, index: int) -> DeviceInfo:
     properties = runtime.getDeviceProperties(index)
+    # CuPy reads the 16 bytes as a C string: a zero byte among them ends it, and the PCI address has to do.
     raw = bytes(properties["uuid"])[:16].hex()
     name = properties["name"]
     return DeviceInfo(
@@ -68,7 +69,7 @@ def _describe(runtime: Any, index: int) -> DeviceInfo:
         name.decode() if isinstance(name, bytes) else name,
         "gpu",
         CupyBackend.name,
-        uuid=f"GPU-{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}",
+        uuid=f"GPU-{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}" if len(raw) == 32 else None,
         pci_bus_id="{pciDomainID:08X}:{pciBusID:02X}:{pciDeviceID:02X}.0".format(**properties),
         memory_bytes=properties["totalGlobalMem"],
     )
@@ -82,6 +83,7 @@ class _Device(HostDevice):
         self.timer = _Timer(cupy)
         self.arrays = _Arrays(cupy)
         self.random = _Random(cupy)
+        self.lacks = {"memory": "CuPy's allocator is not its default memory pool, the only one that can be watched"}
 
     def synchronize(self) -> None:
         """Wait for all streams of the device."""
@@ -96,7 +98,10 @@ class _Device(HostDevice):
     @contextmanager
     def watch_memory(self) -> Iterator[PeakMemory | None]:
         """Watch the pool by a hook, because it keeps no peak of its own; the hook sees the calling thread only."""
-        hook = _pool_watch(self._cupy, self._device.id)
+        if self._cupy.cuda.get_allocator() != self._cupy.get_default_memory_pool().malloc:
+            yield None
+            return
+        hook = _pool_watch(self._cupy, self._device)
         with hook:
             yield hook
 
@@ -117,7 +122,7 @@ class _Timer:
         return float(self._cuda.get_elapsed_time(start, end)) * 1e-3
 
 
-def _pool_watch(cupy: Any, device: int) -> Any:
+def _pool_watch(cupy: Any, device: Any) -> Any:
     """Return a memory hook that counts live bytes and their peak on one device."""
 
     class PoolWatch(cupy.cuda.MemoryHook):  # type: ignore[misc]  # the base exists only once CuPy is imported
@@ -125,23 +130,25 @@ def _pool_watch(cupy: Any, device: int) -> Any:
 
         def __init__(self) -> None:
             self._pool = cupy.get_default_memory_pool()
-            self._peak = self._pool.used_bytes()
+            self._peak = self.live_bytes()
 
         def malloc_postprocess(self, **event: Any) -> None:
-            if event["device_id"] == device:
-                self._peak = max(self._peak, self._pool.used_bytes())
+            if event["device_id"] == device.id:
+                self._peak = max(self._peak, self.live_bytes())
 
         def live_bytes(self) -> int:
-            return int(self._pool.used_bytes())
+            with device:  # the pool tells of the current device
+                return int(self._pool.used_bytes())
 
         def reset_peak(self) -> None:
-            self._peak = self._pool.used_bytes()
+            self._peak = self.live_bytes()
 
         def peak_bytes(self) -> int:
             return int(self._peak)
 
         def reserved_bytes(self) -> int | None:
-            return int(self._pool.total_bytes())
+            with device:
+                return int(self._pool.total_bytes())
 
     return PoolWatch()
 
@@ -159,10 +166,7 @@ class _Arrays:
         return self._cupy.asnumpy(value) if isinstance(value, self._cupy.ndarray) else value
 
     def precision(self, value: Any) -> float | None:
-        import numpy
-
-        dtype = getattr(value, "dtype", None)
-        return float(numpy.finfo(dtype).eps) if dtype is not None and numpy.issubdtype(dtype, numpy.inexact) else None
+        return precision_of(value)
 
 
 class _Random(HostRandom):

@@ -16,7 +16,7 @@ from typing import Any
 from pytest_gpuprof.core.environment import DeviceInfo
 from pytest_gpuprof.core.protocols import Arrays, Backlog, Clock, PeakMemory, RandomState, Threads, Timer
 
-__all__ = ["SYSTEM_CLOCK", "HostDevice", "HostRandom", "SystemClock", "cpu_name"]
+__all__ = ["SYSTEM_CLOCK", "HostDevice", "HostRandom", "SystemClock", "cpu_name", "precision_of"]
 
 
 class SystemClock:
@@ -38,6 +38,15 @@ def cpu_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def precision_of(value: Any) -> float | None:
+    """Return the machine epsilon of an array that has a NumPy type, ``None`` for integers and for what is no array."""
+    import numpy
+
+    dtype = getattr(value, "dtype", None)
+    inexact = isinstance(dtype, numpy.dtype) and numpy.issubdtype(dtype, numpy.inexact)
+    return float(numpy.finfo(dtype).eps) if inexact else None
 
 
 class HostRandom:

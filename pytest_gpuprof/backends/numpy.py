@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice, cpu_name
+from pytest_gpuprof.backends.host import HostDevice, cpu_name, precision_of
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
-from pytest_gpuprof.core.errors import Unavailable
+from pytest_gpuprof.core.errors import DeviceError, Unavailable
 
 __all__ = ["NumpyBackend"]
 
@@ -31,9 +31,11 @@ class NumpyBackend:
 
     def open(self, device: DeviceId) -> HostDevice:
         """Return the CPU; builders get ``xp=numpy``."""
+        info = self.devices()[0]
+        if device != info.id:
+            raise DeviceError(f"NumPy has no device {device.type}:{device.index}; it has {info.id}")
         import numpy
 
-        info = self.devices()[0]
         opened = HostDevice(info, {"xp": numpy, "device": "cpu"})
         opened.arrays = _Arrays()
         opened.threads = _Threads()
@@ -54,16 +56,13 @@ class _Arrays:
 
         if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):  # CuPy's, without importing it
             return value.get()
-        return value.copy() if isinstance(value, numpy.ndarray) else value
+        return value.copy(order="K") if isinstance(value, numpy.ndarray) else value
 
     def host(self, value: Any) -> Any:
         return value
 
     def precision(self, value: Any) -> float | None:
-        import numpy
-
-        inexact = isinstance(value, (numpy.ndarray, numpy.generic)) and numpy.issubdtype(value.dtype, numpy.inexact)
-        return float(numpy.finfo(value.dtype).eps) if inexact else None
+        return precision_of(value)
 
 
 class _Threads:

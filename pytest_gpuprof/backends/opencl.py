@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice
+from pytest_gpuprof.backends.host import HostDevice, precision_of
 from pytest_gpuprof.backends.pocl import name_unknown_processor
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
@@ -90,8 +90,11 @@ def _describe(cl: Any, device: Any, index: int) -> DeviceInfo:
 
 def _uuid(device: Any) -> str | None:
     """Return the UUID of an NVIDIA device as NVML writes it (cl_khr_device_uuid)."""
-    raw = getattr(device, "uuid_khr", None)
-    if raw is None or "NVIDIA" not in device.vendor:
+    if "NVIDIA" not in device.vendor:
+        return None
+    try:
+        raw = device.uuid_khr
+    except Exception:  # as in _pci_bus_id; PyOpenCL up to 2026.1 does not know it
         return None
     text = bytes(raw).hex()
     return f"GPU-{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
@@ -174,7 +177,10 @@ class _Arrays:
 
         if isinstance(value, pyopencl.array.Array):
             value = value.get()
-        return pyopencl.array.to_device(self._queue, value) if isinstance(value, numpy.ndarray) else value
+        if not isinstance(value, numpy.ndarray):
+            return value
+        whole = value if value.flags.forc else value.copy()  # PyOpenCL refuses slices
+        return pyopencl.array.to_device(self._queue, whole)
 
     def host(self, value: Any) -> Any:
         import pyopencl.array
@@ -182,7 +188,4 @@ class _Arrays:
         return value.get(self._queue) if isinstance(value, pyopencl.array.Array) else value
 
     def precision(self, value: Any) -> float | None:
-        import numpy
-
-        dtype = getattr(value, "dtype", None)
-        return float(numpy.finfo(dtype).eps) if dtype is not None and numpy.issubdtype(dtype, numpy.inexact) else None
+        return precision_of(value)

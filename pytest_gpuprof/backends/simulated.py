@@ -285,6 +285,7 @@ class _Timer:
         return self._device._mark()
 
     def wait(self, mark: float) -> None:
+        self._device._check()
         self._device.clock.advance_to(mark)
         self._device.clock.sleep(self._device.card.sync_s if self._device.card else 0.0)
 

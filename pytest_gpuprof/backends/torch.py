@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice, HostRandom, cpu_name
+from pytest_gpuprof.backends.host import HostDevice, HostRandom, cpu_name, precision_of
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 from pytest_gpuprof.core.protocols import PeakMemory
@@ -225,14 +225,16 @@ class _Arrays:
         if not isinstance(value, self._torch.Tensor):
             return value
         value = value.detach().to("cpu")
-        if value.dtype in (self._torch.bfloat16, self._torch.float16):
-            value = value.float()  # NumPy has no bfloat16; `precision` remembers what it was
+        if value.layout is not self._torch.strided:
+            value = value.to_dense()
+        if value.is_floating_point() and value.element_size() < 4:
+            value = value.float()  # NumPy has no bfloat16 and no float8; `precision` remembers what it was
         return value.resolve_conj().resolve_neg().numpy()
 
     def precision(self, value: Any) -> float | None:
         if isinstance(value, self._torch.Tensor) and (value.is_floating_point() or value.is_complex()):
             return float(self._torch.finfo(value.dtype).eps)
-        return None
+        return precision_of(value)  # a callable may end with .numpy()
 
 
 class _Random(HostRandom):

@@ -166,7 +166,7 @@ class Budget:
             raise BudgetError(f"{self.keyword} is an empty mapping; give a limit per device name, or '*' for the rest")
 
     def _check_options(self) -> None:
-        quantile = self.quantile
+        quantile = self.quantile if isinstance(self.stat, str) else None
         if self.stat not in ("median", "mean") and quantile is None:
             raise BudgetError(f"stat={self.stat!r} of {self.keyword} is unknown; it takes 'median', 'mean' or 'p95'")
         if quantile is not None and self.meaning.figure != "wall_time":
@@ -180,8 +180,8 @@ class Budget:
             raise BudgetError(f"confidence={sure!r} of {self.keyword}: it takes a number between 0.5 and 1")
         if self.meaning.family == "energy" and sure != 0.95:
             raise BudgetError(
-                f"confidence={sure!r} of {self.keyword}: the interval of an energy is a 95 % one; give {self.keyword} in "
-                "a marker of its own"
+                f"confidence={sure!r} of {self.keyword}: the interval of an energy is a 95 % one; "
+                f"give {self.keyword} in a marker of its own"
             )
         if not isinstance(self.enforce, bool):
             raise BudgetError(f"enforce={self.enforce!r} of {self.keyword}: it takes True or False")
@@ -200,7 +200,7 @@ class Budget:
     def quantile(self) -> float | None:
         """The fraction of a percentile statistic, ``None`` for median and mean."""
         match = _PERCENTILE.fullmatch(self.stat)
-        fraction = float(match[1]) / 100 if match else 0.0
+        fraction = float(f"{match[1]}e-2") if match else 0.0  # not / 100, which makes 0.9990000000000001 of p99.9
         return fraction if 0 < fraction < 1 else None
 
     @property

@@ -47,6 +47,10 @@ def judge(profile: Profile, budget: Budget) -> Verdict:
             verdict, sentence=f"{budget.keyword} is not enforced: none of its keys ({keys}) matches {device.name!r}"
         )
     missing = _missing(profile, budget)
+    if missing is not None and profile.out_of_time and missing.cause == "not asked for":
+        return replace(
+            verdict, outcome="inconclusive", limit=limit, sentence=f"{budget.keyword} is inconclusive: out of time"
+        )
     if missing is not None:
         return replace(
             verdict,
@@ -57,10 +61,6 @@ def judge(profile: Profile, budget: Budget) -> Verdict:
         )
     if limit is None:
         return replace(verdict, outcome="unavailable", sentence=f"{budget.keyword} cannot be judged: nothing was run")
-    if profile.out_of_time:
-        return replace(
-            verdict, outcome="inconclusive", limit=limit, sentence=f"{budget.keyword} is inconclusive: out of time"
-        )
     evidence = _evidence(profile, budget, limit)
     verdict = replace(
         verdict, outcome=evidence.outcome, limit=limit, observed=evidence.observed, interval=evidence.interval
@@ -105,8 +105,12 @@ def _evidence(profile: Profile, budget: Budget, limit: float) -> _Evidence:
     if budget.quantile is not None:
         return _by_quantile(profile, budget, limit, budget.quantile)
     values = per_round(profile, budget)
-    if values:
+    if values and limit > 0 and min(values) > 0:
         return _by_rounds(values, budget, limit)
+    if values:  # zero has no logarithm: a count of something that did not happen
+        extent = min(values), max(values)
+        outcome = _beyond(extent, limit, budget.meaning.at_least)
+        return _Evidence(outcome, quantile(values, 0.5), extent, f"{len(values)} rounds, zero among them")
     return _by_reading(profile, budget, limit)
 
 
@@ -230,7 +234,7 @@ class BudgetRule:
             return self._known_well_enough(profile)
         for budget, limit in self._budgets:
             values = () if _missing(profile, budget) else per_round(profile, budget)
-            if values and _by_rounds(values, budget, limit).outcome == "inconclusive":
+            if values and _evidence(profile, budget, limit).outcome == "inconclusive":
                 return None
         return f"every budget was decided after {count} rounds"
 

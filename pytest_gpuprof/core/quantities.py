@@ -7,6 +7,7 @@ formatted only here, at the edges. ``MB`` is 10**6 bytes and ``MiB`` is 2**20 by
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,6 +109,19 @@ _LADDERS: Final[Mapping[Unit, tuple[tuple[str, float], ...]]] = {
     "1": (("", 1.0),),
 }
 
+_EXAMPLES: Final[Mapping[Unit, str]] = {
+    "s": "'1.5 ms'",
+    "B": "'512 MiB'",
+    "J": "'2 J'",
+    "W": "'250 W'",
+    "x": "5",
+    "1/s": "'1000 /s'",
+    "1/J": "'20 /J'",
+    "Hz": "'1.5 GHz'",
+    "°C": "'60 C'",
+    "1": "5",
+}
+
 _TEXT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
 
 
@@ -132,10 +146,10 @@ def parse_quantity(value: object, unit: Unit, *, what: str = "the limit", zero: 
     """
     if isinstance(value, str):
         number = _parse_text(value, unit, what)
-    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+    elif isinstance(value, bool) or not isinstance(value, numbers.Real):  # NumPy's numbers are real ones too
         raise BudgetError(f"{what} is {value!r}, which is not a quantity; {_example(unit)}")
     else:
-        number = float(value)
+        number = _as_float(value)
     if not math.isfinite(number):
         raise BudgetError(f"{what} is {value!r}, which is not a finite number; {_example(unit)}")
     if number < 0:
@@ -143,6 +157,13 @@ def parse_quantity(value: object, unit: Unit, *, what: str = "the limit", zero: 
     if number == 0 and not zero:
         raise BudgetError(f"{what} is {value!r}, which nothing can meet or miss; {_example(unit)}")
     return number
+
+
+def _as_float(number: numbers.Real) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _parse_text(text: str, unit: Unit, what: str) -> float:
@@ -159,10 +180,7 @@ def _parse_text(text: str, unit: Unit, what: str) -> float:
 
 def _example(unit: Unit) -> str:
     known = ", ".join(suffix for suffix in _SCALES[unit] if suffix.isascii() and suffix)
-    sample = {"s": "'1.5 ms'", "B": "'512 MiB'", "J": "'2 J'", "W": "'250 W'", "x": "5", "1/s": "'1000 /s'"}.get(
-        unit, "'20 /J'"
-    )
-    return f"write {sample} (units: {known})"
+    return f"write {_EXAMPLES[unit]} (units: {known})" if known else f"write {_EXAMPLES[unit]}"
 
 
 def scale_for(values: list[float], unit: Unit) -> tuple[str, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import numbers
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -101,7 +102,8 @@ class Workload:
 def _check_amount(what: str, amount: object) -> None:
     if amount is None or (callable(amount) and not isinstance(amount, type)):
         return
-    if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 < amount < float("inf"):
+    real = isinstance(amount, numbers.Real) and not isinstance(amount, bool)  # NumPy's numbers are real ones too
+    if not real or not 0 < float(amount) < float("inf"):  # type: ignore[arg-type]  # checked to be real
         raise WorkloadError(f"{what}= is {amount!r}; it takes a number above 0, or a function of the parameters")
 
 
@@ -273,8 +275,8 @@ def frameworks_of(builder: Callable[..., Any], known: Mapping[str, str]) -> set[
     while isinstance(inner, functools.partial):
         inner = inner.func
     inner = inspect.unwrap(inner)
-    if not hasattr(inner, "__globals__"):  # an object with a __call__ of its own
-        inner = type(inner).__dict__.get("__call__")
+    if not hasattr(inner, "__globals__"):  # an object that can be called
+        inner = type(inner).__call__
     scope: Mapping[str, Any] = getattr(inner, "__globals__", {})
     found = set()
     for value in list(scope.values()):

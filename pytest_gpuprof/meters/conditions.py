@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_gpuprof.core.protocols import Conditions
-from pytest_gpuprof.core.results import Caution, spoils
+from pytest_gpuprof.core.results import Caution, Leg, spoils
 
 __all__ = ["board_cautions", "cpu_throttled_s", "host_cautions"]
 
 _HARD_REASONS = frozenset({"thermal", "hardware", "power brake", "board limit", "reliability"})
 """Throttling that a well-kept machine does not show. A software power cap is how heavy kernels normally run."""
+
+_ON_BOARD: frozenset[Leg] = frozenset({"gpu", "reference"})
+"""The legs that run on the board: its state says nothing about the CPU leg."""
 
 _LEAST_SHARE = 0.01
 """Throttled for less than 1 % of the time moves no figure by more than 1 %."""
@@ -46,6 +49,7 @@ def _throttling(before: Conditions, after: Conditions, seconds: float) -> Sequen
             f"the GPU was throttled: {facts}",
             "let it cool, or give it more air, and measure again",
             spoils("time", "ratio", outcomes=("missed",)) | spoils("energy"),
+            _ON_BOARD,
         ),
     )
 
@@ -61,6 +65,7 @@ def _sharing(before: Conditions, after: Conditions) -> Sequence[Caution]:
             f"{others} other process{'es' if others > 1 else ''} used the GPU meanwhile",
             "stop them, or choose another device with --gpu-profile-devices",
             spoils("time", "ratio", outcomes=("missed",)) | spoils("energy"),
+            _ON_BOARD,
         ),
     )
 

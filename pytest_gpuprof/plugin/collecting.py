@@ -119,9 +119,10 @@ class Collected:
             report = self._extensions.reports[export.format]
             try:
                 report.write(self._document(session), str(self._base / export.path))
-            except OSError as error:
+            except Exception as error:  # an outsider's format may raise anything; the other results are still shown
+                reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
                 self._problems[
-                    f"{export.format}:{export.path} could not be written ({error.strerror or error}); the records are "
+                    f"FAILED gpuprof: {export.format}:{export.path} could not be written ({reason}); the records are "
                     f"in {session.config.rootpath / '.gpuprof' / 'journal'}"
                 ] = None
                 session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)

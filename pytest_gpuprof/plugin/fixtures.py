@@ -20,9 +20,9 @@ def gpu_profile(request: pytest.FixtureRequest) -> GpuProfile:
 
     Without ``--gpu-profile`` the workload runs once, unmeasured.
     """
-    from pytest_gpuprof.plugin.use import GpuProfile, measuring_of
+    from pytest_gpuprof.plugin.use import GpuProfile, measuring_for
 
-    return GpuProfile(request.node, measuring_of(request.config))
+    return GpuProfile(request.node, measuring_for(request.node))
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def gpu_profile_device(request: pytest.FixtureRequest) -> Any:
 
     The test itself requests it, and returns the callable to measure.
     """
-    from pytest_gpuprof.plugin.use import measuring_of
+    from pytest_gpuprof.plugin.use import measuring_for
 
-    measuring_of(request.config)
+    measuring_for(request.node)
     # The body gets a real device in its place when it is called, once per leg.
     return "the device of a leg, known when the test's body is called"

@@ -24,7 +24,9 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
     ("inconclusive", "string", ("warn", "fail", "skip"), "what an inconclusive budget does (default: warn)"),
     ("unavailable", "string", ("skip", "warn", "fail"),
      "what an unavailable budget does (default: skip without a GPU, fail where only the reading is missing)"),
-    ("strict", "bool", None, "for a gate: inconclusive and unavailable fail, a GPU is required, xdist is refused"),
+    ("strict", "bool", None,
+     "for a gate: inconclusive and unavailable fail, a GPU is required, xdist is refused; implies --gpu-profile where "
+     "it is on the command line"),
     ("export", "linelist", "FORMAT:PATH", "write the records, e.g. json:gpu.json; may be given several times"),
     ("columns", "string", "LIST", "columns of the table: cpu,gpu,device,speedup,first,memory,energy,power,verdict"),
     ("sort", "string", ("name", "speedup", "time"), "order of the table's rows (default: as they ran)"),

@@ -121,7 +121,7 @@ def check_options(options: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 
 def _matches(pattern: str, item: pytest.Item) -> bool:
     """Whether an ini pattern means a test: by its whole node id, its file, or its file and function."""
-    nodeid = re.sub(r"@[^\]@]*$", "", item.nodeid)  # xdist's loadgroup appends @group
+    nodeid = re.sub(r"@[^\]@:]*$", "", item.nodeid)  # xdist's loadgroup appends @group
     literal = pattern.replace("[", "[[]")  # fnmatch's only other special character would be a range
     path, _, rest = nodeid.partition("::")
     candidates = (nodeid, path, f"{path}::{rest.partition('[')[0]}", rest)

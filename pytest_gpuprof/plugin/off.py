@@ -17,8 +17,9 @@ from pytest_gpuprof.core.errors import Unavailable, UsageError
 from pytest_gpuprof.core.results import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin.markers import STATE, read_markers
-from pytest_gpuprof.plugin.settings import Settings, budget_rules
-from pytest_gpuprof.plugin.tally import TALLY, say_unjudged
+from pytest_gpuprof.plugin.settings import Settings
+from pytest_gpuprof.plugin.switch import BUILTIN
+from pytest_gpuprof.plugin.tally import KEY, OFF, say_unjudged
 from pytest_gpuprof.plugin.use import body_as_workload
 from pytest_gpuprof.profiler import Profiler
 
@@ -31,22 +32,31 @@ class Off:
     enabled = False
 
     def __init__(self, config: pytest.Config) -> None:
-        config.pluginmanager.register(Builtin(), "gpuprof-builtin")
         settings = Settings.of(config)
+        if not config.pluginmanager.has_plugin(BUILTIN):  # it is there with --gpu-profile-xdist=off
+            config.pluginmanager.register(Builtin(), BUILTIN)
         self._profiler = Profiler(
             extensions=Extensions(config.hook),
             devices=settings.devices,
             backend=settings.backend,
             only_devices_name=True,
         )
-        self._rules = budget_rules(config.getini("gpu_profile_budgets") or ())
+        self._rules = settings.budgets
         self._budgets = 0
 
     # -- what fixtures do -------------------------------------------------------------------------------------------
 
+    def prepare(self, item: pytest.Item) -> None:
+        """Read the markers of a test; what is wrong in them fails it before it does anything.
+
+        Raises:
+            UsageError: with what is wrong.
+        """
+        read_markers(item, self._rules, self._profiler.extensions.kinds)
+
     def profile(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Profile:
         """Run the workload once on the best device there is."""
-        state = self._state(item)
+        state = item.stash[STATE]
         jobs = self._profiler.jobs(workload, **{**state.options, **options})
         self._budgets += len(state.budgets_of(jobs[0].name))
         return replace(self._profiler.run_once(jobs[0]), judge=self)
@@ -60,11 +70,6 @@ class Off:
         else:
             return profile
         raise failure
-
-    def _state(self, item: pytest.Item) -> Any:
-        if STATE not in item.stash:
-            read_markers(item, self._rules, self._profiler.extensions.kinds)
-        return item.stash[STATE]
 
     # -- hooks ------------------------------------------------------------------------------------------------------
 
@@ -84,7 +89,6 @@ class Off:
         """Call the body of a test that requests ``gpu_profile_device`` with a device, and what it returns once."""
         if "gpu_profile_device" not in pyfuncitem.fixturenames:
             return None
-        self._state(pyfuncitem)
         self.profile(pyfuncitem, body_as_workload(pyfuncitem), {})
         return True
 
@@ -93,9 +97,9 @@ class Off:
         """In an xdist worker, whose terminal nobody sees, hand the count to the controller."""
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
-            output[TALLY] = self._budgets
+            output[KEY] = self._budgets
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say how many budgets were not judged."""
-        say_unjudged(terminalreporter, self._budgets)
+        say_unjudged(terminalreporter, self._budgets, OFF)

@@ -55,7 +55,17 @@ def fails(profile: Profile, verdicts: Sequence[Verdict], settings: Settings) -> 
         if chosen:
             kind = GpuBudgetMissed if outcome == "missed" else GpuBudgetUnjudged
             return kind(_message(profile, chosen, failing), pytrace=False)
+    if settings.strict and any(verdict.enforce for verdict in verdicts) and (lacking := _no_gpu(profile)):
+        return GpuBudgetUnjudged(f"--gpu-profile-strict requires a GPU, and {lacking}", pytrace=False)
     return None
+
+
+def _no_gpu(profile: Profile) -> str:
+    """Return why a profile says nothing about a GPU: there is none, or it is about a stand-in; empty if it does."""
+    device = profile.gpu.device
+    if device is None:
+        return profile.gpu.missing.reason if profile.gpu.missing.cause == "no device" else ""
+    return f"{device.id} is a stand-in ({device.why_stand_in})" if device.kind == "stand-in" else ""
 
 
 def _message(profile: Profile, chosen: Sequence[Verdict], failing: Sequence[Verdict]) -> str:
@@ -72,7 +82,7 @@ def apply(profiles: Mapping[str, Profile], settings: Settings) -> None:
     Raises:
         GpuBudgetMissed: if a budget was missed.
         GpuBudgetUnjudged: if a budget could not be judged and the policy says that this fails.
-        pytest.skip.Exception: if none of them is met, and the policy of one is to skip.
+        pytest.skip.Exception: if none of them could be judged, and the policy of one is to skip.
     """
     found: list[Failed] = []
     for profile in profiles.values():
@@ -83,8 +93,12 @@ def apply(profiles: Mapping[str, Profile], settings: Settings) -> None:
             found.append(failure)
     if found:
         raise found[0]
-    everything = [(verdict, profile) for profile in profiles.values() for verdict in profile.verdicts]
-    skipping = [verdict for verdict, profile in everything if _policy(verdict, profile, settings) == "skip"]
-    if skipping and not any(verdict.outcome == "met" for verdict, _ in everything):
+    everything = [
+        (verdict, _policy(verdict, profile, settings)) for profile in profiles.values() for verdict in profile.verdicts
+    ]
+    skipping = [verdict for verdict, policy in everything if policy == "skip"]
+    judged = any(verdict.outcome in ("met", "missed") for verdict, _ in everything)
+    warned = any(verdict.outcome == "inconclusive" and policy == "warn" for verdict, policy in everything)
+    if skipping and not judged and not warned:
         first = next((verdict for verdict in skipping if verdict.outcome == "inconclusive"), skipping[0])
         raise pytest.skip.Exception(first.sentence, _use_item_location=True)

@@ -22,8 +22,8 @@ from pytest_gpuprof.plugin.locks import DeviceLocks
 from pytest_gpuprof.plugin.markers import FIXTURES, STATE, TestState, read_markers
 from pytest_gpuprof.plugin.progress import Progress
 from pytest_gpuprof.plugin.settings import Settings, check_exports
-from pytest_gpuprof.plugin.switch import SESSION
-from pytest_gpuprof.plugin.tally import Tally
+from pytest_gpuprof.plugin.switch import BUILTIN, SESSION, TALLY
+from pytest_gpuprof.plugin.tally import NOT_UNDER_XDIST, Tally
 from pytest_gpuprof.plugin.use import body_as_workload
 from pytest_gpuprof.profiler import Profiler
 from pytest_gpuprof.storage.codec import record_of
@@ -38,20 +38,27 @@ def start(config: pytest.Config) -> None:
         UsageError: if a setting cannot be meant.
     """
     settings = Settings.of(config)
-    config.pluginmanager.register(Builtin(), "gpuprof-builtin")
+    if settings.strict and settings.workers:
+        raise UsageError(
+            "--gpu-profile-strict is for a gate, and xdist workers load the CPU that is being measured; "
+            "run the gate with -n0"
+        )
+    if settings.plan_only and settings.workers:
+        raise UsageError("--gpu-profile-plan shows the tests of one process; run it with -n0")
+    config.pluginmanager.register(Builtin(), BUILTIN)
     extensions = Extensions(config.hook)
     if settings.plan_only:
         from pytest_gpuprof.plugin.planning import Planning
 
         config.pluginmanager.register(Planning(settings, extensions), "gpuprof-planning")
         return
-    check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
     if settings.worker is None:
+        check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
         collected = Collected(settings, extensions, config)
         config.pluginmanager.register(collected, "gpuprof-collected")
     if settings.workers and settings.xdist == "off":  # the fixtures find no session, and run each workload once
         if settings.is_controller:
-            config.pluginmanager.register(Tally(), "gpuprof-tally")
+            config.pluginmanager.register(Tally(NOT_UNDER_XDIST), TALLY)
         return
     if settings.is_controller:
         return
@@ -104,6 +111,9 @@ class Session:
 
     # -- what fixtures do -------------------------------------------------------------------------------------------
 
+    def prepare(self, item: pytest.Item) -> None:
+        """Do nothing: the markers were read before any fixture was set up."""
+
     def profile(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Profile:
         """Measure a workload for a test, judge the budgets that bind to it, and return its first profile."""
         __tracebackhide__ = True
@@ -130,15 +140,16 @@ class Session:
         """Judge further limits, in the body of the test; what fails, fails at once."""
         __tracebackhide__ = True
         state = item.stash[STATE]
+        known = state.profiles[job.name]  # the test may hold an older one, from before another require()
         try:
             budgets: tuple[Budget, ...] = merge([limits], self._extensions.kinds)
             with self._progress.of(job.name):
-                judged = self._measuring().require(job, profile, budgets, owner=item.nodeid)
+                judged = self._measuring().require(job, known, budgets, owner=item.nodeid)
         except UsageError as error:
             failure: outcome.Failed | None = pytest.fail.Exception(str(error), pytrace=False)
         else:
             state.profiles[job.name] = judged
-            failure = outcome.fails(judged, judged.verdicts[len(profile.verdicts) :], self._settings)
+            failure = outcome.fails(judged, judged.verdicts[len(known.verdicts) :], self._settings)
             if failure is None:
                 return replace(judged, judge=profile.judge)
         assert failure is not None
@@ -170,13 +181,14 @@ class Session:
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         items[:] = kept
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Read the markers, before any fixture is set up; what is wrong in them fails this test and no other."""
         try:
             read_markers(item, self._settings.budgets, self._extensions.kinds)
         except UsageError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
+        return (yield from self._told_plainly())
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -184,15 +196,19 @@ class Session:
         state = item.stash.get(STATE, None)
         if state is None:
             return (yield)
+        result = yield from self._told_plainly()
+        _check_complete(state)
+        outcome.apply(state.profiles, self._settings)
+        return result
+
+    def _told_plainly(self) -> Generator[None, object, object]:
+        """Turn our exceptions, which a fixture or a body may meet, into outcomes that need no traceback."""
         try:
-            result = yield
+            return (yield)
         except Unavailable as error:
             raise self._missing(str(error)) from None
         except (UsageError, OutputsDiffer, MeasurementError) as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
-        _check_complete(state)
-        outcome.apply(state.profiles, self._settings)
-        return result
 
     def _missing(self, reason: str) -> BaseException:
         """Return what a figure that is missing does to a test: skip it, or under strict fail it."""
@@ -213,7 +229,7 @@ class Session:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Attach the records to the report, which carries them across xdist, and write them to the journal."""
+        """Attach the records to the report, which carries them across xdist."""
         state = item.stash.get(STATE, None)
         if state is not None and call.when == "call":
             item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("gpuprof.")]
@@ -225,15 +241,23 @@ class Session:
             records = [
                 record_of(profile, test=item.nodeid, attempt=state.attempt) for profile in state.profiles.values()
             ]
-            for record in records:
-                self._journal.append(record)
             judged = sum(len(profile.verdicts) for profile in state.profiles.values())
             report.gpuprof = {  # type: ignore[attr-defined]  # a report carries whatever it is given
                 "records": records,
                 "unjudged": 0 if judged else len(state.budgets),
-                "problem": self._journal.problem,
+                "problem": None,
             }
         return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write a test's records to the journal, once: not those of its subtests' reports, which are copies."""
+        carried: dict[str, Any] | None = getattr(report, "gpuprof", None)
+        if carried is None or hasattr(report, "context"):
+            return
+        for record in carried["records"]:
+            self._journal.append(record)
+        carried["problem"] = self._journal.problem
 
 
 class NoSkips:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +74,6 @@ class Settings:
         rounds, least = _whole("rounds", get("rounds")), _whole("min-rounds", get("min_rounds"))
         strict = bool(get("strict"))
         workers, worker = _workers(config)
-        if strict and workers:
-            raise UsageError(
-                "--gpu-profile-strict is for a gate, and xdist workers load the CPU that is being measured; "
-                "run the gate with -n0"
-            )
         unavailable = _choice("unavailable", get("unavailable"), ("skip", "warn", "fail"))
         return cls(
             only=bool(get("only")),
@@ -186,6 +182,10 @@ def check_exports(exports: Sequence[Export], formats: Sequence[str], base: Path)
             ) from error
 
 
+# The pattern may hold ":" and "=" (a node id does), so it ends at the first colon with "keyword=" behind it.
+_RULE = re.compile(r"\s*(?P<pattern>\S.*?)\s*:(?P<budgets>\s*[^\W\d]\w*\s*=.*)")
+
+
 def budget_rules(lines: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the ini's budgets as pairs of pattern and keywords, in their order.
 
@@ -200,15 +200,13 @@ def budget_rules(lines: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
     """
     rules: list[tuple[str, Mapping[str, Any]]] = []
     for line in lines:
-        # The pattern may hold colons (a node id does), so it ends at the last colon before the first "=".
-        head, equals, _ = line.partition("=")
-        pattern, colon, _ = head.rpartition(":")
-        if not equals or not colon or not pattern.strip():
+        match = _RULE.fullmatch(line)
+        if match is None:
             raise UsageError(
                 f"gpu_profile_budgets has the line {line!r}; write PATTERN: keyword=value, e.g. "
                 "tests/kernels/*: min_speedup=2"
             )
-        rules.append((pattern.strip(), dict(_assignments(line[len(pattern) + 1 :], line))))
+        rules.append((match["pattern"], dict(_assignments(match["budgets"], line))))
     return rules
 
 

@@ -6,10 +6,16 @@ from typing import Any
 
 import pytest
 
-__all__ = ["SESSION", "marker_help", "option", "switch_off", "switch_on", "wanted"]
+__all__ = ["BUILTIN", "SESSION", "TALLY", "marker_help", "option", "switch_off", "switch_on", "wanted"]
 
 SESSION = "gpuprof-session"
-"""The name under which the plugin's session is registered while profiling is on."""
+"""The name under which what runs the workloads is registered, measuring or not."""
+
+BUILTIN = "gpuprof-builtin"
+"""The name under which the package's own hook implementations are registered."""
+
+TALLY = "gpuprof-tally"
+"""The name under which an xdist controller registers what adds up the budgets that its workers did not judge."""
 
 
 def option(config: pytest.Config, name: str) -> Any:
@@ -25,8 +31,8 @@ def marker_help() -> tuple[str, str]:
         "gpu_profile(*, name, devices, backend, cpu, reference, check, flops, bytes, items, cpu_threads, rounds, "
         "max_time, reset, params, metrics): how to measure this test's workload (pytest-gpuprof).",
         "gpu_budget(*, min_speedup, max_gpu_time, max_gpu_memory, max_energy, …, stat='median', confidence=0.95, "
-        "reason, enforce=True, profile): limits that fail the test when they are missed, in base units or with a unit, or by "
-        "device name, e.g. min_speedup={'H200': 40, '*': 5} (pytest-gpuprof).",
+        "reason, enforce=True, profile): limits that fail the test when they are missed, in base units or with a unit, "
+        "or by device name, e.g. min_speedup={'H200': 40, '*': 5} (pytest-gpuprof).",
     )
 
 
@@ -34,9 +40,9 @@ def wanted(config: pytest.Config) -> bool:
     """Whether this run measures, or shows what it would measure."""
     if config.getoption("collectonly", False) or config.getoption("gpu_profile", None) is False:
         return False
-    return any(bool(option(config, name)) for name in ("gpu_profile_plan", "gpu_profile_only")) or bool(
-        option(config, "gpu_profile")
-    )
+    if config.getoption("gpu_profile_strict", None):
+        return True  # somebody who asks for a gate must not get a run that judges nothing
+    return any(bool(option(config, name)) for name in ("gpu_profile", "gpu_profile_plan", "gpu_profile_only"))
 
 
 def switch_on(config: pytest.Config) -> None:
@@ -53,6 +59,6 @@ def switch_on(config: pytest.Config) -> None:
 def switch_off(config: pytest.Config) -> None:
     """Leave everything as it is, but let an xdist controller add up what its workers did not judge."""
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
-        from pytest_gpuprof.plugin.tally import Tally
+        from pytest_gpuprof.plugin.tally import OFF, Tally
 
-        config.pluginmanager.register(Tally(), "gpuprof-tally")
+        config.pluginmanager.register(Tally(OFF), TALLY)

@@ -17,7 +17,7 @@ from pytest_gpuprof.core.workload import Workload
 from pytest_gpuprof.plugin.markers import check_options
 from pytest_gpuprof.plugin.switch import SESSION
 
-__all__ = ["GpuProfile", "Run", "body_as_workload", "measuring_of"]
+__all__ = ["GpuProfile", "Run", "body_as_workload", "measuring_for"]
 
 
 class Run(Protocol):
@@ -25,19 +25,29 @@ class Run(Protocol):
 
     enabled: bool
 
+    def prepare(self, item: pytest.Item) -> None:
+        """Make sure that a test's markers are read and can be meant, before its first fixture of ours is used."""
+
     def profile(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Profile:
         """Run a workload for a test, and return its profile."""
 
 
-def measuring_of(config: pytest.Config) -> Run:
-    """Return how this run runs workloads; without ``--gpu-profile`` that is made when the first test wants it."""
-    found: Run | None = config.pluginmanager.get_plugin(SESSION)
-    if found is None:
-        from pytest_gpuprof.plugin.off import Off
+def measuring_for(item: pytest.Item) -> Run:
+    """Return how a test's workloads are run; without ``--gpu-profile`` that is made when the first test wants it."""
+    manager = item.config.pluginmanager
+    found: Run | None = manager.get_plugin(SESSION)
+    try:
+        if found is None:
+            from pytest_gpuprof.plugin.off import Off
 
-        found = Off(config)
-        config.pluginmanager.register(found, SESSION)
-    return found
+            found = Off(item.config)
+            manager.register(found, SESSION)
+        found.prepare(item)
+    except UsageError as error:
+        failure = pytest.fail.Exception(str(error), pytrace=False)
+    else:
+        return found
+    raise failure
 
 
 class GpuProfile:

@@ -64,8 +64,20 @@ class BuiltLeg:
         Raises:
             WorkloadError: if the output is a coroutine or a generator: nothing has been computed yet.
         """
+        self.prepare()
+        return self.output()
+
+    def prepare(self) -> None:
+        """Run its reset, if it has one."""
         if self.reset is not None:
             self.reset()
+
+    def output(self) -> Any:
+        """Call it once, as it is, and return its output.
+
+        Raises:
+            WorkloadError: if the output is a coroutine or a generator: nothing has been computed yet.
+        """
         output = self.function()
         if inspect.iscoroutine(output) or inspect.isgenerator(output) or inspect.isasyncgen(output):
             kind = "generator" if inspect.isgenerator(output) else "coroutine"

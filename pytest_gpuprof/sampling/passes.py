@@ -24,6 +24,9 @@ __all__ = ["PassResult", "energy_pass", "latency_pass", "memory_pass"]
 _WARM_CALLS = 2
 """The allocator's cache and the libraries' workspaces are filled by the first calls, and not by the third."""
 
+_SLOW = 2.0
+"""A block of calls this many times slower than the fastest was compiling, as in the sampler's warm-up."""
+
 _QUEUED_CALLS = 64
 """Energy windows synchronize every 64 calls, so that no queue overflows and the end of the window is not far ahead."""
 
@@ -159,17 +162,24 @@ def energy_pass(
 
 
 def _settle(leg: BuiltLeg, sampling: Plan) -> tuple[float, int]:
-    """Put the board under load for a while; return the seconds of one call and how many were made."""
+    """Put the board under load for a while; return the seconds of one call and how many were made.
+
+    As in the warm-up of the rounds, a block that was slow because something was compiled counts neither as load nor for
+    the seconds of a call: every pass builds anew, so it can meet a compilation again.
+    """
     clock = leg.plan.device.clock
-    start = clock.now()
+    blocks: list[tuple[float, float]] = []  # seconds of the block, seconds per call
     calls = 0
     while True:
-        calls += _run_calls(leg, max(1, calls))
-        elapsed = clock.now() - start
-        if elapsed >= sampling.settle_s and calls >= 3:
-            return elapsed / calls, calls
-        if elapsed >= sampling.max_window_s:
-            return elapsed / calls, calls
+        start, more = clock.now(), max(1, calls)
+        calls += _run_calls(leg, more)
+        seconds = clock.now() - start
+        blocks.append((seconds, seconds / more))
+        fastest = min(per_call for _, per_call in blocks)
+        load = sum(seconds for seconds, per_call in blocks if per_call <= _SLOW * fastest)
+        elapsed = sum(seconds for seconds, _ in blocks)
+        if (load >= sampling.settle_s and calls >= 3) or elapsed >= sampling.max_window_s:
+            return fastest, calls
 
 
 def _run_calls(leg: BuiltLeg, calls: int) -> int:

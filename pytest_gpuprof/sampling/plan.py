@@ -62,6 +62,8 @@ class Plan:
             least = 0 if each.name in ("latency_calls", "warmup_s", "settle_s") else None
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value < float("inf"):
                 raise UsageError(f"{each.name} is {value!r}; it takes a number")
+            if str(each.type).startswith("int") and not isinstance(value, int):
+                raise UsageError(f"{each.name} is {value!r}; it takes a whole number")
             if value < 0 or (value == 0 and least is None):
                 raise UsageError(f"{each.name} is {value!r}; it takes a number above 0")
         if self.max_rounds < self.min_rounds:

@@ -81,11 +81,17 @@ def _does_nothing(leg: BuiltLeg, seconds_per_call: float) -> bool:
     if device.timer is not None and device.backlog is not None and leg.reset is None:
         return _nothing_behind_backlog(device, device.timer, device.backlog, leg.function)
     calls = _CALLS if leg.reset is None else 1
-    ours = min(seconds_of(device, leg.function, calls) for _ in range(_REPEATS))
-    empty = min(seconds_of(device, _nothing, calls) for _ in range(_REPEATS))
     if device.timer is None:
+        ours = min(_prepared_seconds(leg, calls) for _ in range(_REPEATS))
+        empty = min(seconds_of(device, _nothing, calls) for _ in range(_REPEATS))
         return ours <= _NOOP_FACTOR * empty
-    return _host_seconds(device, leg.function, calls) <= _NOOP_FACTOR * _host_seconds(device, _nothing, calls)
+    ours = _host_seconds(device, leg.function, calls, leg.prepare)
+    return ours <= _NOOP_FACTOR * _host_seconds(device, _nothing, calls)
+
+
+def _prepared_seconds(leg: BuiltLeg, calls: int) -> float:
+    leg.prepare()
+    return seconds_of(leg.plan.device, leg.function, calls)
 
 
 def _nothing_behind_backlog(device: Device, timer: Timer, backlog: Backlog, function: Callable[[], Any]) -> bool:
@@ -105,11 +111,14 @@ def _nothing_behind_backlog(device: Device, timer: Timer, backlog: Backlog, func
     return ours <= 2 * empty + resolution_s
 
 
-def _host_seconds(device: Device, function: Callable[[], Any], calls: int) -> float:
+def _host_seconds(
+    device: Device, function: Callable[[], Any], calls: int, prepare: Callable[[], None] = _nothing
+) -> float:
     """Return the least time the host needs to give the device that many calls."""
     now = device.clock.now
     least = float("inf")
     for _ in range(_REPEATS):
+        prepare()
         device.synchronize()
         start = now()
         call_repeatedly(function, calls)

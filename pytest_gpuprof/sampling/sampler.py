@@ -181,9 +181,10 @@ def _first_call(each: _Running) -> Any:
     output: list[Any] = []
 
     def call() -> None:
+        each.leg.prepare()
         device.synchronize()
         start = device.clock.now()
-        output.append(each.leg.call())
+        output.append(each.leg.output())
         device.synchronize()
         each.first_call_s = device.clock.now() - start
 
@@ -292,5 +293,6 @@ def _spikes(each: _Running) -> Sequence[Caution]:
             f"({longest * each.iterations:.2g} s), as when something is compiled or tuned in it",
             "raise --gpu-profile-warmup, or call the workload with every shape it meets before it is measured",
             spoils("time", "ratio"),
+            frozenset({each.leg.plan.leg}),
         ),
     )

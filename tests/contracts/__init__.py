@@ -1,0 +1,1 @@
+"""What every adapter and every extension has to keep, whoever wrote it."""

@@ -1,0 +1,163 @@
+"""How the plugin is tested: inner runs on a simulated machine, so that they are instant and always the same.
+
+The plugin's modules are imported here, before any inner run: ``pytester`` restores ``sys.modules`` after each, and would
+let them be imported again and again.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock  # noqa: F401  # see above
+import pytest
+import tabulate  # noqa: F401  # see above
+
+import pytest_gpuprof.backends.cupy
+import pytest_gpuprof.backends.numpy
+import pytest_gpuprof.backends.opencl
+import pytest_gpuprof.backends.torch
+import pytest_gpuprof.plugin.off
+import pytest_gpuprof.plugin.planning
+import pytest_gpuprof.plugin.session  # noqa: F401  # see above
+
+HEAD = """
+import pytest
+from pytest_gpuprof import Unavailable, call, workload
+
+def fast(device):
+    return lambda: device.run(cpu=20e-3, gpu=1e-3)
+
+def slow(device):
+    return lambda: device.run(cpu=1e-3, gpu=2e-3)
+
+def hungry(device):
+    kept = device.allocate(2**20)
+    def work():
+        device.run(cpu=20e-3, gpu=1e-3)
+        return kept.nbytes
+    return work
+"""
+"""At the top of each inner test file: ``fast`` is 20 times faster on the simulated GPU, ``slow`` half as fast."""
+
+MACHINE = """
+from dataclasses import replace
+import pytest
+from pytest_gpuprof import hookimpl
+from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
+
+class Machine(SimulatedBackend):
+    def devices(self):
+        real = {facts}
+        return tuple(replace(each, **real) if each.kind == "stand-in" else each for each in super().devices())
+
+@hookimpl
+def pytest_gpuprof_backends():
+    return [Machine([{cards}], seed=3)]
+"""
+"""A conftest that brings a simulated machine whose devices pose as real ones."""
+
+
+def machine(*cards: str, uuid: str | None = None) -> str:
+    """Return a conftest with a machine whose simulated cards pass for GPUs.
+
+    Args:
+        cards: the arguments of each :class:`Card`, as code; no card is a machine without a GPU.
+        uuid: of every card.
+    """
+    facts = f'dict(kind="gpu", why_stand_in=None, uuid={uuid!r})'
+    return MACHINE.format(facts=facts, cards=", ".join(f"Card({card})" for card in cards))
+
+
+GPU = machine("name='NVIDIA T4'")
+"""A machine with one GPU that has every sensor."""
+
+BLIND_GPU = machine("name='NVIDIA T4', has_energy=False")
+"""A machine with one GPU that cannot tell its energy."""
+
+NO_GPU = machine()
+"""A machine without a GPU."""
+
+
+class Runs:
+    """Makes inner runs of pytest."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+
+    def __call__(
+        self,
+        source: str,
+        *args: str,
+        on: bool = True,
+        conftest: str | None = None,
+        subprocess: bool = False,
+        devices: str | None = "simulated:0",
+    ) -> pytest.RunResult:
+        """Run one inner test file.
+
+        Args:
+            source: of the file, after :data:`HEAD`.
+            args: of the command line.
+            on: whether to measure.
+            conftest: source of a ``conftest.py``.
+            subprocess: whether in a process of its own.
+            devices: named on the command line; ``None`` names none.
+        """
+        self.pytester.makepyfile(test_it=HEAD + source)
+        if conftest is not None:
+            self.pytester.makeconftest(conftest)
+        given = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--gpu-profile-backend=simulated", *args]
+        if devices is not None:
+            given.insert(4, f"--gpu-profile-devices={devices}")
+        if on:
+            given.insert(4, "--gpu-profile")
+        run = self.pytester.runpytest_subprocess if subprocess else self.pytester.runpytest_inprocess
+        return run(*given)
+
+    def on_gpu(self, source: str, *args: str, conftest: str = GPU, **how: Any) -> pytest.RunResult:
+        """Run one inner test file on a machine that passes for having a GPU."""
+        return self(source, *args, conftest=conftest, devices=None, **how)
+
+    def records(self, source: str, *args: str, **how: Any) -> list[dict[str, Any]]:
+        """Run one inner test file and return what was exported."""
+        self(source, "--gpu-profile-export=json:out.json", *args, **how)
+        return self.exported()["records"]  # type: ignore[no-any-return]  # JSON
+
+    def exported(self, name: str = "out.json") -> dict[str, Any]:
+        """Return the document of an export."""
+        document: dict[str, Any] = json.loads((self.pytester.path / name).read_text(encoding="utf-8"))
+        return document
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Return the records of all journals, in their order."""
+        files = sorted((self.pytester.path / ".gpuprof" / "journal").glob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+    @property
+    def path(self) -> Path:
+        """The folder of the inner run."""
+        return self.pytester.path
+
+
+@pytest.fixture
+def runs(pytester: pytest.Pytester) -> Runs:
+    """Inner runs of pytest on a simulated machine."""
+    return Runs(pytester)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _small_heap() -> Iterator[None]:
+    """Keep what is loaded so far out of the garbage collector, which every measurement runs several times."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def text_of(result: pytest.RunResult) -> str:
+    """Return the output of an inner run with every run of white space as one space, so that a sentence is one piece."""
+    return " ".join(result.stdout.str().split())
