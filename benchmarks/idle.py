@@ -82,7 +82,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
     chosen = parser.parse_args()
     found = measure(chosen.tests, chosen.repeats)
-    print(f"import of the plugin after pytest: {found['import_s'] * 1e3:.2f} ms; frameworks imported: {found['imported']}")
+    print(
+        f"import of the plugin after pytest: {found['import_s'] * 1e3:.2f} ms; frameworks imported: {found['imported']}"
+    )
     print(
         f"{found['tests']} empty tests with the plugin / without: {found['ratio_median']:.3f} (median of pairs), "
         f"{found['ratio_of_least']:.3f} (least of each)"
