@@ -1,8 +1,8 @@
 """Blurring an image: each pixel becomes the mean of its neighbours.
 
 All pixels can be computed at the same time, and neighbours share most of what they read, so it comes from the cache.
-On the CPU, the usual form in NumPy shifts the whole image 25 times and adds up: 25 walks through the memory, by one core.
-The kernel walks once, with all the cores there are.
+On the CPU, the usual form in NumPy shifts the whole image 25 times and adds up: one core walks 25 times through the
+memory. The kernel walks once, with all the cores there are.
 """
 
 import numpy as np

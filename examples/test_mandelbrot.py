@@ -2,11 +2,11 @@
 
 For each point c of the plane, z -> z² + c is repeated until z runs away. The sequential program takes one point after
 the other; the data-parallel one gives each point to a work item of its own. Nothing is read and one number is written,
-so memory plays no part: what counts is arithmetic, and how many points are computed at once. One thing costs a GPU time:
-its work items march in groups, and a group waits for its slowest point.
+so memory plays no part: what counts is arithmetic, and how many points are computed at once. One thing costs a GPU
+time: its work items march in groups, and a group waits for its slowest point.
 
 The budget is met even without a GPU. There the kernel runs on all cores of the CPU, and most of what it wins is the
-difference between compiled code and Python. Such a CPU leg is the textbook's; where a faster one exists, compare with that.
+difference between compiled code and Python. If you have a faster program for the CPU, compare with that one.
 """
 
 import numpy as np
@@ -67,7 +67,7 @@ def all_points_at_once(queue):
 
 
 def nearly_the_same(on_cpu, on_gpu):
-    """Compare pictures. The kernel's numbers are shorter, so at the edge of the set a point may run away a step later."""
+    """Compare pictures: at the edge of the set, the kernel's shorter numbers may run away a step earlier or later."""
     assert np.mean(on_cpu != on_gpu.get()) < 0.01, "more than one point in a hundred differs"
 
 

@@ -76,6 +76,7 @@ class Off:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Turn a figure that nobody measured into a skip, with the reason."""
+        __tracebackhide__ = True
         try:
             return (yield)
         except Unavailable as error:

@@ -30,6 +30,13 @@ class GpuBudgetUnjudged(Failed):
     __module__ = "builtins"
 
 
+Judged = Sequence[tuple[Verdict, Profile]]
+"""Verdicts, each with the profile it is about."""
+
+_WORST = ("missed", "unavailable", "not enforced", "inconclusive")
+"""Outcomes that can fail a test, the one that decides first."""
+
+
 def _policy(verdict: Verdict, profile: Profile, settings: Settings) -> str:
     """Return what a verdict does to its test: ``"fail"``, ``"skip"`` or ``"warn"``."""
     if verdict.outcome == "met" or not verdict.enforce:
@@ -47,16 +54,17 @@ def _policy(verdict: Verdict, profile: Profile, settings: Settings) -> str:
     return "skip" if without_gpu else "fail"
 
 
-def fails(profile: Profile, verdicts: Sequence[Verdict], settings: Settings) -> Failed | None:
-    """Return the failure that these verdicts mean, ``None`` if they mean none."""
-    failing = [verdict for verdict in verdicts if _policy(verdict, profile, settings) == "fail"]
-    for outcome in ("missed", "unavailable", "not enforced", "inconclusive"):
-        chosen = [verdict for verdict in failing if verdict.outcome == outcome]
-        if chosen:
-            kind = GpuBudgetMissed if outcome == "missed" else GpuBudgetUnjudged
-            return kind(_message(profile, chosen, failing), pytrace=False)
-    if settings.strict and any(verdict.enforce for verdict in verdicts) and (lacking := _no_gpu(profile)):
-        return GpuBudgetUnjudged(f"--gpu-profile-strict requires a GPU, and {lacking}", pytrace=False)
+def fails(judged: Judged, settings: Settings) -> Failed | None:
+    """Return the failure that these verdicts mean, the worst first; ``None`` if they mean none."""
+    failing = [(verdict, profile) for verdict, profile in judged if _policy(verdict, profile, settings) == "fail"]
+    if failing:
+        failing.sort(key=lambda each: _WORST.index(each[0].outcome))
+        kind = GpuBudgetMissed if failing[0][0].outcome == "missed" else GpuBudgetUnjudged
+        return kind(_message(failing), pytrace=False)
+    if settings.strict:
+        for verdict, profile in judged:
+            if verdict.enforce and (lacking := _no_gpu(profile)):
+                return GpuBudgetUnjudged(f"--gpu-profile-strict requires a GPU, and {lacking}", pytrace=False)
     return None
 
 
@@ -68,11 +76,15 @@ def _no_gpu(profile: Profile) -> str:
     return f"{device.id} is a stand-in ({device.why_stand_in})" if device.kind == "stand-in" else ""
 
 
-def _message(profile: Profile, chosen: Sequence[Verdict], failing: Sequence[Verdict]) -> str:
-    device = profile.gpu.device
-    where = f"{device.id} {device.label}" if device is not None else "the CPU only"
-    lines = [verdict.sentence for verdict in (*chosen, *(each for each in failing if each not in chosen))]
-    lines.append(f"({profile.name!r} on {where}, the CPU leg with {profile.threads} threads; compute only)")
+def _message(failing: Judged) -> str:
+    """Return the sentences of the failing verdicts, those of a profile together, each with where it was measured."""
+    profiles = {profile.name: profile for _, profile in failing}
+    lines = []
+    for name, profile in profiles.items():
+        device = profile.gpu.device
+        where = f"{device.id} {device.label}" if device is not None else "the CPU only"
+        lines += [verdict.sentence for verdict, owner in failing if owner.name == name]
+        lines.append(f"({name!r} on {where}, the CPU leg with {profile.threads} threads; compute only)")
     return "\n".join(lines)
 
 
@@ -84,21 +96,17 @@ def apply(profiles: Mapping[str, Profile], settings: Settings) -> None:
         GpuBudgetUnjudged: if a budget could not be judged and the policy says that this fails.
         pytest.skip.Exception: if none of them could be judged, and the policy of one is to skip.
     """
-    found: list[Failed] = []
-    for profile in profiles.values():
-        failure = fails(profile, profile.verdicts, settings)
-        if isinstance(failure, GpuBudgetMissed):
-            raise failure
-        if failure is not None:
-            found.append(failure)
-    if found:
-        raise found[0]
-    everything = [
-        (verdict, _policy(verdict, profile, settings)) for profile in profiles.values() for verdict in profile.verdicts
-    ]
-    skipping = [verdict for verdict, policy in everything if policy == "skip"]
-    judged = any(verdict.outcome in ("met", "missed") for verdict, _ in everything)
-    warned = any(verdict.outcome == "inconclusive" and policy == "warn" for verdict, policy in everything)
-    if skipping and not judged and not warned:
+    judged = [(verdict, profile) for profile in profiles.values() for verdict in profile.verdicts]
+    failure = fails(judged, settings)
+    if failure is not None:
+        raise failure
+    policies = [(verdict, _policy(verdict, profile, settings)) for verdict, profile in judged]
+    skipping = [verdict for verdict, policy in policies if policy == "skip"]
+    # An inconclusive budget that only warns goes before one that is unavailable and would skip.
+    passing = any(
+        verdict.outcome in ("met", "missed") or (verdict.outcome == "inconclusive" and policy == "warn")
+        for verdict, policy in policies
+    )
+    if skipping and not passing:
         first = next((verdict for verdict in skipping if verdict.outcome == "inconclusive"), skipping[0])
         raise pytest.skip.Exception(first.sentence, _use_item_location=True)

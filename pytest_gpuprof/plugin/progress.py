@@ -17,9 +17,6 @@ from pytest_gpuprof.plugin.settings import Settings
 
 __all__ = ["Progress"]
 
-_PATIENCE_S = 1.0
-"""A measurement of less than a second needs no line."""
-
 _EVERY_S = 0.2
 """Five lines a second are as many as a person reads."""
 
@@ -56,9 +53,9 @@ class Progress:
             self._wipe()
 
     def say(self, what: str) -> None:
-        """Show what is being done now, if it has been going on for a while."""
+        """Show what is being done now."""
         now = time.monotonic()
-        if now - self._began_s < _PATIENCE_S or now - self._last_s < _EVERY_S:
+        if now - self._last_s < _EVERY_S:
             return
         file = self._terminal()
         if file is None:

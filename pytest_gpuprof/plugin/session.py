@@ -149,7 +149,8 @@ class Session:
             failure: outcome.Failed | None = pytest.fail.Exception(str(error), pytrace=False)
         else:
             state.profiles[job.name] = judged
-            failure = outcome.fails(judged, judged.verdicts[len(known.verdicts) :], self._settings)
+            new = judged.verdicts[len(known.verdicts) :]
+            failure = outcome.fails([(verdict, judged) for verdict in new], self._settings)
             if failure is None:
                 return replace(judged, judge=profile.judge)
         assert failure is not None
@@ -184,6 +185,7 @@ class Session:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Read the markers, before any fixture is set up; what is wrong in them fails this test and no other."""
+        __tracebackhide__ = True
         try:
             read_markers(item, self._settings.budgets, self._extensions.kinds)
         except UsageError as error:
@@ -193,6 +195,7 @@ class Session:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Run the test, then apply the verdicts on what it measured."""
+        __tracebackhide__ = True
         state = item.stash.get(STATE, None)
         if state is None:
             return (yield)
@@ -203,6 +206,7 @@ class Session:
 
     def _told_plainly(self) -> Generator[None, object, object]:
         """Turn our exceptions, which a fixture or a body may meet, into outcomes that need no traceback."""
+        __tracebackhide__ = True
         try:
             return (yield)
         except Unavailable as error:
@@ -266,15 +270,18 @@ class NoSkips:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Refuse a skip while the test is set up."""
+        __tracebackhide__ = True
         return (yield from _without_skip(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Refuse a skip while the test runs."""
+        __tracebackhide__ = True
         return (yield from _without_skip(item))
 
 
 def _without_skip(item: pytest.Item) -> Generator[None, object, object]:
+    __tracebackhide__ = True
     try:
         return (yield)
     except pytest.skip.Exception as skip:

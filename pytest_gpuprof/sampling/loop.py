@@ -12,7 +12,7 @@ from typing import Any
 from pytest_gpuprof.core.protocols import Device, Meter
 from pytest_gpuprof.sampling.legs import BuiltLeg
 
-__all__ = ["call_repeatedly", "seconds_of", "take_sample"]
+__all__ = ["call_repeatedly", "seconds_of", "seconds_of_calls", "take_sample"]
 
 
 def call_repeatedly(function: Callable[[], Any], times: int) -> None:
@@ -51,3 +51,14 @@ def seconds_of(device: Device, function: Callable[[], Any], times: int) -> float
     call_repeatedly(function, times)
     device.synchronize()
     return now() - start
+
+
+def seconds_of_calls(leg: BuiltLeg, times: int) -> float:
+    """Return the wall time of that many calls of a leg, without the resets between them."""
+    if leg.reset is None:
+        return seconds_of(leg.plan.device, leg.function, times)
+    seconds = 0.0
+    for _ in repeat(None, times):
+        leg.reset()
+        seconds += seconds_of(leg.plan.device, leg.function, 1)
+    return seconds

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_gpuprof.core.errors import WorkloadError
 from pytest_gpuprof.core.protocols import Backlog, Device, Timer
 from pytest_gpuprof.sampling.legs import BuiltLeg
-from pytest_gpuprof.sampling.loop import call_repeatedly, seconds_of
+from pytest_gpuprof.sampling.loop import call_repeatedly, seconds_of, seconds_of_calls
 
 __all__ = ["Probe", "probe"]
 
@@ -82,16 +82,11 @@ def _does_nothing(leg: BuiltLeg, seconds_per_call: float) -> bool:
         return _nothing_behind_backlog(device, device.timer, device.backlog, leg.function)
     calls = _CALLS if leg.reset is None else 1
     if device.timer is None:
-        ours = min(_prepared_seconds(leg, calls) for _ in range(_REPEATS))
+        ours = min(seconds_of_calls(leg, calls) for _ in range(_REPEATS))
         empty = min(seconds_of(device, _nothing, calls) for _ in range(_REPEATS))
         return ours <= _NOOP_FACTOR * empty
     ours = _host_seconds(device, leg.function, calls, leg.prepare)
     return ours <= _NOOP_FACTOR * _host_seconds(device, _nothing, calls)
-
-
-def _prepared_seconds(leg: BuiltLeg, calls: int) -> float:
-    leg.prepare()
-    return seconds_of(leg.plan.device, leg.function, calls)
 
 
 def _nothing_behind_backlog(device: Device, timer: Timer, backlog: Backlog, function: Callable[[], Any]) -> bool:

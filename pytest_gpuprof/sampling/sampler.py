@@ -18,7 +18,7 @@ from pytest_gpuprof.core.errors import GpuprofError
 from pytest_gpuprof.core.protocols import Clock, Meter, StoppingRule
 from pytest_gpuprof.core.results import Caution, Round, spoils
 from pytest_gpuprof.sampling.legs import BuiltLeg, LegPlan, built
-from pytest_gpuprof.sampling.loop import seconds_of, take_sample
+from pytest_gpuprof.sampling.loop import seconds_of, seconds_of_calls, take_sample
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.probe import Probe, probe
 from pytest_gpuprof.sampling.quiet import quiet, threads_limited
@@ -45,6 +45,9 @@ _REWARM_S = 0.02
 
 _LONG_CALL_S = 1.0
 """One sample per round for calls longer than this; more would cost minutes and a long call averages over itself."""
+
+_MOST_CALLS = 100_000
+"""Calls in a sample at most: a callable of less than 0.1 µs is measured over 10 ms all the same, within 0.1 %."""
 
 _SPIKE = 3.0
 _SPIKE_S = 0.05
@@ -211,9 +214,23 @@ def _prepare(each: _Running, plan: Plan) -> None:
     if each.seconds_per_call > _LONG_CALL_S:
         each.samples_per_round = 1
     if each.leg.reset is None:
-        each.iterations = max(1, min(100_000, math.ceil(plan.sample_s / max(each.seconds_per_call, 1e-9))))
+        each.iterations = _calibrated(each, plan)
     else:  # each sample is one call, so take more of them while they are short
         each.samples_per_round = max(each.samples_per_round, min(50, int(plan.sample_s / each.seconds_per_call)))
+
+
+def _calibrated(each: _Running, plan: Plan) -> int:
+    """Return how many calls make a sample, tried out: calls that were slow alike all through the warm-up deceive it."""
+    while True:
+        wanted = plan.sample_s / max(each.seconds_per_call, 1e-9)
+        calls = max(1, min(_MOST_CALLS, math.ceil(wanted)))
+        if each.seconds_per_call > _LONG_CALL_S or calls == _MOST_CALLS:
+            return calls
+        seconds = seconds_of(each.leg.plan.device, each.leg.function, calls)
+        each.calls += calls
+        if seconds >= plan.sample_s / 2:  # the estimate was right, or at worst a sample is half as long
+            return calls
+        each.seconds_per_call = seconds / calls
 
 
 def _warm_up(each: _Running, plan: Plan) -> float:
@@ -222,13 +239,11 @@ def _warm_up(each: _Running, plan: Plan) -> float:
     Steady is: at least ``warmup_s`` of calls, and three groups in a row that agree. The cap does not count groups that
     were slow because something was compiled or tuned, so that a compilation which takes a minute is outlasted.
     """
-    device, leg = each.leg.plan.device, each.leg
+    leg = each.leg
     groups: list[tuple[float, float]] = []  # seconds of the group, seconds per call
     calls = 1
     while True:
-        if leg.reset is not None:
-            leg.reset()
-        seconds = seconds_of(device, leg.function, calls)
+        seconds = seconds_of_calls(leg, calls)
         each.calls += calls
         groups.append((seconds, seconds / calls))
         latest = [per_call for _, per_call in groups[-3:]]
@@ -241,8 +256,7 @@ def _warm_up(each: _Running, plan: Plan) -> float:
             if len(groups) > 1 and max(latest) > (1 + _STEADY) * min(latest):
                 each.cautions.append(_unsteady(leg.plan, counted, latest))
             break
-        if leg.reset is None:
-            calls = max(1, min(calls * 10, int(_GROUP_S / max(seconds / calls, 1e-9))))
+        calls = max(1, min(calls * 10, int(_GROUP_S / max(seconds / calls, 1e-9))))
     return statistics.median(latest)
 
 

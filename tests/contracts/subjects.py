@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gpuprof.backends import opencl as opencl_module
 from pytest_gpuprof.backends.cupy import CupyBackend
 from pytest_gpuprof.backends.numpy import NumpyBackend
 from pytest_gpuprof.backends.opencl import OpenclBackend
@@ -265,11 +265,13 @@ class OpenclSubject(Subject):
 
         class TimerByHand:
             def __init__(self, seconds: float, function: Callable[..., None], args: tuple[Any, ...]) -> None:
-                opened.append(lambda: function(*args))
+                assert seconds == 3600.0
+                self._open = lambda: function(*args)
 
-            def start(self) -> None: ...
+            def start(self) -> None:
+                opened.append(self._open)
 
-        monkeypatch.setattr(opencl_module.threading, "Timer", TimerByHand)
+        monkeypatch.setattr(threading, "Timer", TimerByHand)
         assert self.device.backlog is not None
         self.device.backlog(3600.0)
 

@@ -348,7 +348,9 @@ def test_placing_copies(subject: Subject) -> None:
 
 
 @every("arrays")
-@pytest.mark.parametrize("value", [None, 3, 2.5, "text", (1, 2), {"a": 1}, print, object()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, 3, 2.5, "text", (1, 2), {"a": 1}, print, object()], ids=lambda value: type(value).__name__
+)
 def test_other_values_stay_what_they_are(subject: Subject, value: object) -> None:
     """What is no array is handed through, the same object, and has no precision."""
     arrays = arrays_of(subject)

@@ -40,10 +40,16 @@ LAUNCH_S = 5e-6
 
 
 class Column:
-    """Numbers on an abacus."""
+    """Numbers, on an abacus or nowhere yet; those on an abacus can be added."""
 
-    def __init__(self, numbers: Iterable[float]) -> None:
+    def __init__(self, numbers: Iterable[float], home: Abacus | None = None) -> None:
         self.numbers = array("d", numbers)
+        self.home = home
+
+    def __add__(self, other: Column) -> Column:
+        if self.home is None:
+            raise TypeError("a column can be added when it is on an abacus")
+        return self.home.add(self, other)
 
 
 class Abacus:
@@ -59,7 +65,7 @@ class Abacus:
         """Return the sum of two columns; one bead moves per number."""
         self.clock.sleep(LAUNCH_S)
         self.move(len(left.numbers))
-        return Column(a + b for a, b in zip(left.numbers, right.numbers, strict=True))
+        return Column((a + b for a, b in zip(left.numbers, right.numbers, strict=True)), self)
 
     def move(self, beads: int) -> None:
         """Move beads, after those that are still to be moved."""
@@ -114,7 +120,7 @@ class AbacusDevice:
         self.abacus = Abacus(clock, seconds_per_bead=20e-6 if is_cpu else 1e-6)
         self.arguments = {"abacus": self.abacus}
         self.timer = None if is_cpu else BeadTimer(self.abacus)
-        self.arrays = Columns()
+        self.arrays = Columns(self.abacus)
         self.random = Dice()
         self.lacks = {"memory": "an abacus does not tell how many of its rods are in use"}
         if is_cpu:
@@ -158,9 +164,12 @@ class BeadTimer:
 class Columns:
     """How numbers come to an abacus and back."""
 
+    def __init__(self, abacus: Abacus) -> None:
+        self._abacus = abacus
+
     def place(self, value: Any) -> Any:
-        """Return a copy of a column."""
-        return Column(value.numbers) if isinstance(value, Column) else value
+        """Return a copy of a column, on this abacus."""
+        return Column(value.numbers, self._abacus) if isinstance(value, Column) else value
 
     def host(self, value: Any) -> Any:
         """Return a column as a NumPy array."""

@@ -48,15 +48,37 @@ from dataclasses import replace
 import pytest
 from pytest_gpuprof import hookimpl
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
+from pytest_gpuprof.core.environment import DeviceId
 
 class Machine(SimulatedBackend):
     def devices(self):
         real = {facts}
         return tuple(replace(each, **real) if each.kind == "stand-in" else each for each in super().devices())
 
+    def open(self, device):
+        opened = super().open(device)
+        opened.arrays = Places(opened)
+        return opened
+
+class Here:  # stands for the device in the arguments of call()
+    pass
+
+class Places:
+    def __init__(self, device):
+        self._device = device
+    def place(self, value):
+        return self._device if isinstance(value, Here) else value
+    def host(self, value):
+        return value
+    def precision(self, value):
+        return None
+
+MACHINE = Machine([{cards}], seed=3)
+CPU = MACHINE.open(DeviceId("cpu"))
+
 @hookimpl
 def pytest_gpuprof_backends():
-    return [Machine([{cards}], seed=3)]
+    return [MACHINE]
 """
 """A conftest that brings a simulated machine whose devices pose as real ones."""
 

@@ -129,7 +129,10 @@ def limits(
         ({"module": "min_speedup=3", "function": "min_speedup=None"}, []),
         ({"ini": "min_speedup=2", "cls": "min_speedup=None"}, []),
         ({"cls": "min_speedup=None", "function": "min_speedup=5"}, [("min_speedup", 5)]),
-        ({"module": "min_speedup=3", "function": "min_speedup=5, stat='mean'"}, [("min_speedup", 3), ("min_speedup", 5)]),
+        (
+            {"module": "min_speedup=3", "function": "min_speedup=5, stat='mean'"},
+            [("min_speedup", 3), ("min_speedup", 5)],
+        ),
     ],
 )
 def test_budgets_merge_by_keyword_and_stat(runs: Runs, markers: dict[str, str], found: list[Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from pytest_gpuprof.core.errors import WorkloadError
 from pytest_gpuprof.sampling import quiet as module
 from pytest_gpuprof.sampling.quiet import allowed_threads, quiet, threads_limited, tracing
-from tests.sampling.machines import exact_machine, leg_on, running, take
+from tests.sampling.machines import exact_machine, leg_on, take
 
 
 def watcher(frame: FrameType, event: str, argument: Any) -> Any:
@@ -119,9 +120,11 @@ class _Threads:
 def test_threads_are_limited_for_a_while() -> None:
     """And what cannot be limited is left alone."""
     threads = _Threads()
-    with pytest.raises(WorkloadError), threads_limited(threads, 2):
-        assert threads.allowed == 2
-        raise WorkloadError
+    seen = []
+    with contextlib.suppress(KeyError), threads_limited(threads, 2):
+        seen.append(threads.allowed)
+        raise KeyError
+    assert seen == [2]
     assert threads.allowed == 8
     with threads_limited(None, 2):
         pass
@@ -139,10 +142,5 @@ def test_a_containers_quota_limits_the_threads(monkeypatch: pytest.MonkeyPatch, 
             return quota
 
     monkeypatch.setattr(module, "Path", _Path)
-    monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert allowed_threads() == allowed
-
-
-def test_work_is_called_for_real_between_stop_and_start() -> None:
-    """A quiet context does not swallow what happens in it."""
-    assert take([leg_on(exact_machine(), running(0.01))]).stop_reason == "that is enough"

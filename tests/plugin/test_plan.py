@@ -1,0 +1,99 @@
+"""--gpu-profile-plan: what would be measured, and that nothing is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugin.conftest import Runs, text_of
+
+PLANNED = """
+def touch(name):
+    import pathlib
+    pathlib.Path(name).touch()
+
+@pytest.fixture
+def set_up():
+    touch("fixture")
+
+@pytest.mark.gpu_budget(min_speedup=5)
+def test_ratio(gpu_profile, set_up):
+    touch("test")
+
+@pytest.mark.gpu_budget(max_gpu_time=5)
+@pytest.mark.gpu_profile(max_time=7)
+def test_time(gpu_profile_device):
+    touch("test")
+
+@pytest.mark.gpu_budget(max_energy=5)
+def test_energy(gpu_profile):
+    touch("test")
+
+def test_default(gpu_profile):
+    touch("test")
+
+@pytest.mark.gpu_budget(min_spedup=5)
+def test_wrong(gpu_profile):
+    touch("test")
+
+def test_other():
+    touch("test")
+"""
+
+BACKEND = """
+from pytest_gpuprof import hookimpl
+
+@hookimpl
+def pytest_gpuprof_backends():
+    raise AssertionError("asked for backends")
+"""
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_plan_is_shown_and_nothing_is_run(runs: Runs, on: bool) -> None:
+    """Each test has a row with the legs and what is measured on them; no test, fixture or backend is touched."""
+    result = runs(PLANNED, "--gpu-profile-plan", conftest=BACKEND, on=on)
+    assert result.ret == pytest.ExitCode.OK
+    shown = text_of(result)
+    assert "gpuprof: showing the plan, measuring nothing" in shown
+    assert "test_it.py::test_ratio cpu and gpu: rounds 34 s" in shown
+    assert "test_it.py::test_time gpu: rounds 11 s" in shown
+    assert "test_it.py::test_energy gpu: energy 8 s" in shown
+    assert "test_it.py::test_default cpu and gpu: device events, rounds 34 s" in shown
+    assert "test_it.py::test_wrong error: 'min_spedup' is no budget; did you mean 'min_speedup'?" in shown
+    assert "test_other" not in shown
+    assert "5 tests, at most 87 s" in shown
+    assert not (runs.path / "test").exists() and not (runs.path / "fixture").exists()
+
+
+def test_the_options_are_planned_with(runs: Runs) -> None:
+    """Metrics, times and the ini's budgets change the plan."""
+    runs.pytester.makeini("[pytest]\ngpu_profile_budgets =\n  *test_default: max_gpu_memory=1 GiB\n")
+    args = ["--gpu-profile-plan", "--gpu-profile-metrics=energy", "--gpu-profile-max-time=1", "-k", "default"]
+    shown = text_of(runs(PLANNED, *args))
+    assert "cpu and gpu: energy, memory, package energy 16 s" in shown
+
+
+def test_no_test_measures_anything(runs: Runs) -> None:
+    """A project without our fixtures is told so."""
+    assert "no test measures anything" in text_of(runs("def test_a(): pass", "--gpu-profile-plan"))
+
+
+def test_an_error_of_collection_stops_the_plan(runs: Runs) -> None:
+    """A plan of half the tests would be wrong."""
+    result = runs("import no_such_module", "--gpu-profile-plan")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+
+
+def test_no_plan_means_no_plan(runs: Runs) -> None:
+    """``--no-gpu-profile`` goes before a plan in the ini."""
+    runs.pytester.makeini("[pytest]\ngpu_profile_plan = true\n")
+    result = runs("def test_a(gpu_profile): gpu_profile(fast)", "--no-gpu-profile", on=False)
+    result.assert_outcomes(passed=1)
+
+
+def test_workers_have_no_plan(runs: Runs) -> None:
+    """With xdist workers the plan is a usage error with the remedy."""
+    pytest.importorskip("xdist")
+    result = runs("def test_a(gpu_profile): gpu_profile(fast)", "--gpu-profile-plan", "-n2", subprocess=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "run it with -n0" in result.stderr.str()

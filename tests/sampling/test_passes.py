@@ -1,0 +1,437 @@
+"""Passes of their own: peak memory, the latency of single calls, and the energy of back-to-back calls."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_gpuprof.backends.simulated import Card, SimulatedBackend, SimulatedDevice
+from pytest_gpuprof.core.protocols import EnergyCounter
+from pytest_gpuprof.core.results import Reading
+from pytest_gpuprof.sampling.passes import PassResult, energy_pass, latency_pass, memory_pass
+from pytest_gpuprof.sampling.plan import Plan
+from tests.sampling.machines import EXACT, device_of, exact_machine, leg_on, running
+
+MIB = 2**20
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def allocating(weights: int, workspace: int, output: int) -> Callable[..., Any]:
+    """Return a builder of work that holds weights, needs a workspace, and returns an output."""
+
+    def work(device: SimulatedDevice) -> Callable[[], Any]:
+        held = device.allocate(weights)
+
+        def run() -> Any:
+            scratch = device.allocate(workspace)
+            result = device.allocate(output)
+            device.run(1e-3)
+            del scratch
+            return held, result
+
+        return run
+
+    return work
+
+
+def memory_of(
+    machine: SimulatedBackend, builder: Callable[..., Any], *, exact: bool = True, **options: Any
+) -> PassResult:
+    plan = leg_on(machine, builder, **options)
+    with plan.device.watch_memory() as memory:
+        assert memory is not None
+        return memory_pass(plan, memory, exact=exact, threads=1, quality="simulated")
+
+
+def test_peaks_above_the_builder_and_above_the_call_are_exact(machine: SimulatedBackend) -> None:
+    """Weights count for the one and not for the other; what others hold counts for neither."""
+    others = device_of(machine).allocate(500 * MIB)
+    readings = memory_of(machine, allocating(100 * MIB, 30 * MIB, 7 * MIB)).readings
+    assert readings["memory"] == Reading(137.0 * MIB, quality="simulated")
+    assert readings["workspace"] == Reading(37.0 * MIB, quality="simulated")
+    assert others.nbytes == 500 * MIB
+
+
+def test_a_call_that_allocates_nothing_has_a_workspace_of_zero(machine: SimulatedBackend) -> None:
+    """A figure, and no missing one."""
+    assert memory_of(machine, allocating(MIB, 0, 0)).readings["workspace"].value == 0.0
+
+
+def test_a_peak_inside_the_builder_is_not_the_workloads(machine: SimulatedBackend) -> None:
+    """Preparing inputs may take more than the call does."""
+
+    def work(device: SimulatedDevice) -> Callable[[], Any]:
+        device.allocate(900 * MIB).close()
+        held = device.allocate(MIB)
+        return lambda: held
+
+    assert memory_of(machine, work).readings["memory"].value == 1.0 * MIB
+
+
+def test_memory_of_the_first_calls_is_not_the_steady_peak(machine: SimulatedBackend) -> None:
+    """Workspaces that a library sets up once are held after, not needed by each call."""
+
+    def work(device: SimulatedDevice) -> Callable[[], Any]:
+        held: list[Any] = []
+
+        def run() -> None:
+            if not held:
+                device.allocate(900 * MIB).close()
+                held.append(device.allocate(10 * MIB))
+
+        return run
+
+    readings = memory_of(machine, work).readings
+    assert (readings["memory"].value, readings["workspace"].value) == (10.0 * MIB, 0.0)
+
+
+def test_peaks_that_do_not_repeat_have_an_interval(machine: SimulatedBackend) -> None:
+    """The larger is the figure; a verdict between the two is inconclusive."""
+    sizes = iter([10 * MIB, 12 * MIB])
+
+    def work(device: SimulatedDevice) -> Callable[[], Any]:
+        size = next(sizes)
+        return lambda: device.allocate(size)
+
+    reading = memory_of(machine, work).readings["memory"]
+    assert (reading.value, reading.interval) == (12.0 * MIB, (10.0 * MIB, 12.0 * MIB))
+
+
+def test_the_hosts_memory_is_measured_in_one_pass(machine: SimulatedBackend) -> None:
+    """Resident memory does not shrink, so a second pass would find nothing."""
+    built = []
+
+    def work(device: SimulatedDevice) -> Callable[[], Any]:
+        built.append(device)
+        return lambda: device.allocate(MIB)
+
+    assert memory_of(machine, work, exact=False).calls == 3
+    assert len(built) == 1
+
+
+def test_reset_runs_before_each_call_and_is_not_in_the_peak(machine: SimulatedBackend) -> None:
+    """What it frees, it frees before."""
+    calls: list[str] = []
+
+    def work(device: SimulatedDevice) -> Callable[[], Any]:
+        def run() -> Any:
+            calls.append("call")
+            return device.allocate(MIB)
+
+        return run
+
+    def reset() -> None:
+        calls.append("reset")
+        device_of(machine).allocate(50 * MIB).close()
+
+    result = memory_of(machine, work, reset=reset)
+    assert result.readings["workspace"].value == 1.0 * MIB
+    assert calls == ["reset", "call"] * 6
+    assert result.calls == 6
+
+
+def test_allocators_that_hold_memory_back_say_how_much(machine: SimulatedBackend) -> None:
+    """Where there is such a figure."""
+    plan = leg_on(machine, allocating(MIB, 0, 0))
+
+    class Holding:
+        def __init__(self, memory: Any) -> None:
+            self.live_bytes, self.reset_peak, self.peak_bytes = (
+                memory.live_bytes,
+                memory.reset_peak,
+                memory.peak_bytes,
+            )
+
+        def reserved_bytes(self) -> int | None:
+            return 2 * MIB
+
+    with plan.device.watch_memory() as memory:
+        result = memory_pass(plan, Holding(memory), exact=True, threads=1, quality="measured")
+    assert result.readings["reserved"] == Reading(2.0 * MIB)
+    assert "reserved" not in memory_of(machine, allocating(MIB, 0, 0)).readings
+
+
+# -- latency ----------------------------------------------------------------------------------------------------------
+
+
+def test_latency_is_that_of_single_synchronized_calls() -> None:
+    """Launch, kernel and synchronization of each, as somebody waits for it; warm calls only."""
+    machine = exact_machine()
+    result = latency_pass(leg_on(machine, running(1e-3)), 50, threads=1, seconds=30)
+    series = result.series["latency"]
+    assert len(series) == 50
+    card = EXACT
+    expected = 1e-3 + card.launch_s + card.latency_s + card.sync_s
+    assert series == pytest.approx([expected] * 50, rel=1e-3)
+    assert result.calls == 52
+
+
+def test_each_slow_call_is_in_the_series_by_itself() -> None:
+    """Every tenth call is slow: blocks of calls would average it away."""
+    machine = exact_machine()
+    calls = 0
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal calls
+            calls += 1
+            device.run(1e-2 if calls % 10 == 0 else 1e-3)
+
+        return run
+
+    series = latency_pass(leg_on(machine, work), 100, threads=1, seconds=30).series["latency"]
+    assert sum(each > 5e-3 for each in series) == 10
+
+
+def test_latency_stops_when_its_time_is_used_up() -> None:
+    """With what was taken until then."""
+    machine = exact_machine()
+    result = latency_pass(leg_on(machine, running(0.1)), 1000, threads=1, seconds=2.0)
+    assert 17 <= len(result.series["latency"]) <= 21
+
+
+def test_latency_is_without_its_resets() -> None:
+    """They run before each call."""
+    machine = exact_machine()
+    resets = []
+
+    def reset() -> None:
+        resets.append(True)
+        device_of(machine).run(0.5)
+
+    series = latency_pass(leg_on(machine, running(1e-3), reset=reset), 10, threads=1, seconds=30).series["latency"]
+    assert max(series) < 1.1e-3
+    assert len(resets) == 12
+
+
+# -- energy -----------------------------------------------------------------------------------------------------------
+
+
+class Exact:
+    """A counter whose sensor has no error of its own: what is left is its refresh and the windows' spread."""
+
+    gain_error = 0.0
+
+    def __init__(self, counter: EnergyCounter) -> None:
+        self.period_s = counter.period_s
+        self.read = counter.read
+        self.used_j = counter.used_j
+
+
+def counter_of(machine: SimulatedBackend) -> Exact:
+    board = device_of(machine).board()
+    assert board is not None
+    counter = board.energy()
+    assert not isinstance(counter, Reading)
+    return Exact(counter)
+
+
+BRIEF = Plan(window_s=0.5, settle_s=0.2)
+"""Shorter windows than usual, with wider intervals."""
+
+
+def energy_of(machine: SimulatedBackend, builder: Callable[..., Any], counter: Any = None, seed: int = 0) -> PassResult:
+    counters = {"energy": counter or counter_of(machine)}
+    return energy_pass(leg_on(machine, builder), counters, BRIEF, threads=1, quality="simulated", seed=seed)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_the_true_energy_of_a_call_lies_within_the_interval(noise: float) -> None:
+    """In at least 95 % of 200 runs, with a counter refreshed every 0.1 s and no allowance for the sensor's gain.
+
+    The truth: busy power for as long as the kernel runs, idle power for the rest of the call.
+    """
+    rng = random.Random(7)
+    inside = 0
+    widths = []
+    for seed in range(200):
+        card = replace(EXACT, noise=noise)
+        machine = SimulatedBackend((card,), seed=seed, cpu_noise=0.0)
+        machine.clock.sleep(rng.uniform(0, 1))  # another phase of the counter
+        seconds = rng.uniform(0.004, 0.03)
+        prelude = rng.choice([0.0, 0.5, 2.0]) * seconds
+
+        def work(device: SimulatedDevice, seconds: float = seconds, prelude: float = prelude) -> Callable[[], None]:
+            def run() -> None:
+                device.host(prelude)
+                device.run(seconds)
+
+            return run
+
+        kernel = seconds * (1 + noise**2 / 2)
+        period = max(prelude + card.launch_s, kernel)
+        truth = card.busy_w * kernel + card.idle_w * (period - kernel)
+        reading = energy_of(machine, work, seed=seed).readings["energy"]
+        assert reading.interval is not None
+        assert reading.value is not None
+        low, high = reading.interval
+        inside += low <= truth <= high
+        widths.append((high - low) / 2 / reading.value)
+    assert inside >= 190
+    assert sum(widths) / len(widths) < 0.2
+
+
+def test_the_default_windows_know_the_energy_within_a_tenth() -> None:
+    """Two seconds and three trials: 5 to 7 %, and the sensor's 5 %."""
+    machine = exact_machine()
+    board = device_of(machine).board()
+    assert board is not None
+    counters = {"energy": board.energy()}
+    result = energy_pass(leg_on(machine, running(0.01)), counters, Plan(), threads=1, quality="simulated")  # type: ignore[arg-type]  # it has a counter
+    reading = result.readings["energy"]
+    assert reading.value == pytest.approx(3.5, rel=0.05)
+    assert reading.value is not None
+    assert reading.interval is not None
+    assert 0.05 < (reading.interval[1] - reading.interval[0]) / 2 / reading.value < 0.1
+
+
+def test_mean_power_is_that_of_the_windows() -> None:
+    """A board that is busy without pause takes its busy power, however long a call is."""
+    power = energy_of(exact_machine(), running(0.01)).readings["power"]
+    assert power.value == pytest.approx(350, rel=0.05)
+    assert power.interval is not None
+    assert power.interval[0] < 350 < power.interval[1]
+
+
+def test_a_compilation_while_settling_does_not_shorten_the_windows() -> None:
+    """Five seconds in the third call are neither load nor the time of a call; each pass may meet them anew."""
+    machine = exact_machine()
+    calls = 0
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal calls
+            calls += 1
+            device.run(0.001)
+            if calls == 3:
+                device.host(5.0)
+
+        return run
+
+    reading = energy_of(machine, work).readings["energy"]
+    assert reading.value == pytest.approx(0.35, rel=0.1)
+    assert calls > 1500 + 200  # three windows of half a second, after settling for a fifth
+
+
+def test_windows_are_jittered_in_length_and_start() -> None:
+    """Equal windows would all have the same error."""
+    machine = exact_machine()
+    counter = counter_of(machine)
+    times: list[float] = []
+
+    class Recorded(Exact):
+        def __init__(self) -> None:
+            super().__init__(counter)
+            self.read = self._read
+
+        def _read(self) -> Reading:
+            times.append(machine.clock.time)
+            return counter.read()
+
+    energy_of(machine, running(0.0007), Recorded())
+    assert len(times) == 6  # never more than two reads per window
+    lengths = [end - start for start, end in zip(times[::2], times[1::2], strict=True)]
+    phases = [start % 0.1 for start in times[::2]]
+    assert len({round(length, 3) for length in lengths}) == 3
+    assert len({round(phase, 3) for phase in phases}) == 3
+    assert all(0.5 <= length <= 0.5 + 0.11 for length in lengths)
+
+
+def test_a_call_longer_than_a_window_is_a_window() -> None:
+    """It cannot be cut."""
+    reading = energy_of(exact_machine(), running(3.0)).readings["energy"]
+    assert reading.value == pytest.approx(3.0 * 350, rel=0.05)
+
+
+class _Broken:
+    """A counter that does one thing wrong."""
+
+    period_s = 0.1
+    gain_error = 0.05
+
+    def __init__(self, readings: Callable[[int], Reading]) -> None:
+        self._readings = readings
+        self._reads = 0
+
+    def read(self) -> Reading:
+        self._reads += 1
+        return self._readings(self._reads)
+
+    def used_j(self, before: float, after: float, seconds: float) -> Reading:
+        if after < before:
+            return Reading.unavailable("the energy counter went backwards")
+        return Reading(after - before)
+
+
+@pytest.mark.parametrize(
+    ("readings", "reason"),
+    [
+        (lambda reads: Reading(5.0), "the energy counter stood still: the window was shorter than its refresh"),
+        (lambda reads: Reading(1000.0 - reads), "the energy counter went backwards"),
+        (lambda reads: Reading(100.0 * reads if reads < 6 else 0.0), "the energy counter went backwards"),
+        (
+            lambda reads: Reading.unavailable("the GPU is lost") if reads == 4 else Reading(100.0 * reads),
+            "the GPU is lost",
+        ),
+    ],
+    ids=["stands still", "counts down", "is reset in the last window", "is lost in the second"],
+)
+def test_a_counter_that_cannot_be_believed_is_unavailable(readings: Callable[[int], Reading], reason: str) -> None:
+    """Energy and power, with the first reason; never 0, never a guess from the windows that were good."""
+    result = energy_of(exact_machine(), running(0.01), _Broken(readings)).readings
+    assert result["energy"] == Reading.unavailable(reason)
+    assert result["power"] == result["energy"]
+
+
+def test_one_broken_counter_leaves_the_other_alone() -> None:
+    """Board and package are read around the same windows."""
+    machine = exact_machine()
+    counters: dict[str, Any] = {"energy": _Broken(lambda reads: Reading(5.0)), "package_energy": counter_of(machine)}
+    readings = energy_pass(leg_on(machine, running(0.01)), counters, BRIEF, threads=1, quality="measured").readings
+    assert readings["energy"].value is None
+    assert readings["package_energy"].value == pytest.approx(3.5, rel=0.1)
+    assert readings["package_energy"].quality == "measured"
+
+
+def test_reset_runs_before_each_call_of_a_window() -> None:
+    """A workload that needs it would fail without."""
+    machine = exact_machine()
+    ready = False
+
+    def reset() -> None:
+        nonlocal ready
+        ready = True
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal ready
+            assert ready
+            ready = False
+            device.run(0.01)
+
+        return run
+
+    plan = leg_on(machine, work, reset=reset)
+    result = energy_pass(plan, {"energy": counter_of(machine)}, BRIEF, threads=1, quality="simulated")
+    assert result.readings["energy"].value == pytest.approx(3.5, rel=0.1)
+
+
+def test_calls_of_a_pass_are_counted() -> None:
+    """All of them."""
+    calls = 0
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal calls
+            calls += 1
+            device.run(0.01)
+
+        return run
+
+    assert energy_of(exact_machine(Card(noise=0.1)), work).calls == calls

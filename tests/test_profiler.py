@@ -1,0 +1,539 @@
+"""The composition: only what is needed is measured, what is missed is measured again, and limits can be added later."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pytest_gpuprof import Budget, BudgetMissed, Plan, Profile, Profiler, call, hookimpl, profile
+from pytest_gpuprof.backends.simulated import Card, SimulatedBackend, SimulatedContextError, SimulatedDevice
+from pytest_gpuprof.core.errors import BudgetError, DeviceError, OutputsDiffer, Unavailable, UsageError, WorkloadError
+from pytest_gpuprof.core.protocols import Device
+from pytest_gpuprof.core.results import Caution, Reading
+from pytest_gpuprof.job import Job
+
+BRIEF = Plan(warmup_s=0.05, window_s=0.5, settle_s=0.2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _old_objects_rest() -> Iterator[None]:
+    """Measuring collects garbage often; what was there before these tests stays out of it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+class Machine:
+    """Brings a simulated machine as a plugin; a package counter too, if it has one."""
+
+    def __init__(self, backend: SimulatedBackend, package_w: float | None = None) -> None:
+        self.backend = backend
+        self.package_w = package_w
+
+    @hookimpl
+    def pytest_gpuprof_backends(self) -> list[SimulatedBackend]:
+        return [self.backend]
+
+    @hookimpl
+    def pytest_gpuprof_package_energy(self, info: Any, device: Any) -> Any:
+        return None if self.package_w is None else Package(self.backend, self.package_w)
+
+
+class Package:
+    """A package counter of constant power, without a refresh that could be seen."""
+
+    period_s = 0.001
+    gain_error = 0.0
+
+    def __init__(self, backend: SimulatedBackend, watts: float) -> None:
+        self._backend = backend
+        self._watts = watts
+
+    def read(self) -> Reading:
+        return Reading(self._backend.clock.time * self._watts)
+
+    def used_j(self, before: float, after: float, seconds: float) -> Reading:
+        return Reading(after - before)
+
+
+def profiler_on(
+    backend: SimulatedBackend | None = None,
+    *,
+    devices: Sequence[str] = ("simulated:0",),
+    package_w: float | None = None,
+    **options: Any,
+) -> Profiler:
+    """Return a profiler whose only GPUs are simulated, and judged."""
+    machine = Machine(backend or SimulatedBackend(seed=1), package_w)
+    return Profiler(plugins=[machine], devices=devices, backend="simulated", plan=BRIEF, **options)
+
+
+class Work:
+    """A builder that counts how often it was built, by device."""
+
+    def __init__(self, cpu: float = 0.02, gpu: float = 0.001, memory: int = 2**20) -> None:
+        self.cpu, self.gpu, self.memory = cpu, gpu, memory
+        self.built: Counter[str] = Counter()
+
+    def __call__(self, device: SimulatedDevice) -> Callable[[], Any]:
+        self.built[device.info.id.type] += 1
+        held = device.allocate(self.memory)
+
+        def run() -> str:
+            device.run(cpu=self.cpu, gpu=self.gpu)
+            return f"{held.nbytes} bytes"
+
+        return run
+
+
+def outcomes(taken: Profile) -> dict[str, str]:
+    return {verdict.budget: verdict.outcome for verdict in taken.verdicts}
+
+
+def measure(work: Any, *budgets: Budget, profiler: Profiler | None = None, **options: Any) -> Profile:
+    return profile(work, name="work", budgets=budgets, profiler=profiler or profiler_on(), **options)
+
+
+# -- only what is needed ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("budgets", "built"),
+    [
+        ((), {"cpu": 1, "simulated": 1}),
+        ((Budget("min_speedup", 5),), {"cpu": 1, "simulated": 1}),
+        ((Budget("max_gpu_time", 1),), {"simulated": 1}),
+        ((Budget("max_cpu_time", 1),), {"cpu": 1}),
+        ((Budget("max_gpu_memory", "1 GiB"),), {"simulated": 2}),
+        ((Budget("max_gpu_time", 1), Budget("max_gpu_memory", "1 GiB")), {"simulated": 3}),
+        ((Budget("max_gpu_time", 1, stat="p90"),), {"simulated": 1}),
+        ((Budget("max_energy", 100),), {"simulated": 1}),
+        ((Budget("max_energy", 100), Budget("max_power", 1000)), {"simulated": 1}),
+    ],
+)
+def test_builders_run_once_for_each_leg_and_pass_that_a_budget_needs(
+    budgets: tuple[Budget, ...], built: dict[str, int]
+) -> None:
+    """No CPU leg for a GPU time, no rounds for memory; bytes are taken twice; without a budget, time on both legs."""
+    work = Work()
+    taken = measure(work, *budgets)
+    assert dict(work.built) == built
+    assert all(verdict.outcome == "met" for verdict in taken.verdicts)
+    assert len(taken.verdicts) == len(budgets)
+
+
+def test_energy_is_measured_only_if_somebody_asks() -> None:
+    """It takes seconds."""
+    taken = measure(Work(), Budget("min_speedup", 5), Budget("max_gpu_memory", "1 GiB"))
+    with pytest.raises(Unavailable, match="name it in a budget or in --gpu-profile-metrics"):
+        taken.gpu.energy_j
+    assert measure(Work(), metrics=["energy"]).gpu.energy_j == pytest.approx(0.35, rel=0.1)
+
+
+def test_metrics_that_are_asked_for_are_measured_beside_the_budgets() -> None:
+    """On both legs; an unknown one is refused."""
+    work = Work()
+    taken = measure(work, Budget("max_gpu_time", 1), metrics="memory")
+    assert taken.gpu.memory_bytes == taken.cpu.memory_bytes == 2**20
+    assert not taken.cpu.rounds
+    with pytest.raises(UsageError, match="there is no metric 'speed'; there are time, memory, energy"):
+        measure(work, metrics=["speed"])
+
+
+@pytest.mark.parametrize("metrics", [["memory"], ["energy"], []])
+def test_a_reference_is_timed_only_if_time_is_asked_for(metrics: list[str]) -> None:
+    """Rounds on one leg alone would compare nothing."""
+    work, other = Work(), Work(gpu=0.002)
+    taken = measure(work, reference=other, metrics=metrics)
+    assert not taken.reference.rounds
+    assert not taken.gpu.rounds
+
+
+def test_a_reference_is_compared_on_the_same_device() -> None:
+    """Side by side with the GPU leg, and no CPU leg for it."""
+    work, other = Work(), Work(gpu=0.002)
+    taken = measure(work, Budget("min_speedup_over_reference", 1.5), reference=other)
+    assert outcomes(taken) == {"min_speedup_over_reference": "met"}
+    assert taken.speedup_over_reference == pytest.approx(2, rel=0.02)
+    assert (dict(work.built), dict(other.built)) == ({"simulated": 1}, {"simulated": 1})
+    with pytest.raises(WorkloadError, match="needs something to compare with; give it with reference="):
+        measure(work, Budget("min_speedup_over_reference", 1.5))
+
+
+def test_an_energy_ratio_needs_the_package_on_both_legs() -> None:
+    """Without its counter the verdict says so; with it, joules of board and host are compared."""
+    budget = Budget("min_energy_ratio", 2)
+    lacking = measure(Work(), budget).verdicts[0]
+    assert lacking.outcome == "unavailable"
+    assert "no CPU package counter" in lacking.sentence
+    taken = measure(Work(), budget, profiler=profiler_on(package_w=200))
+    assert outcomes(taken) == {"min_energy_ratio": "met"}
+    assert taken.energy_ratio == pytest.approx(20 * 200 / (200 + 350), rel=0.1)
+
+
+def test_declared_work_gives_throughput() -> None:
+    """Items per second and per joule."""
+    taken = measure(Work(), Budget("min_throughput", "50 k/s"), Budget("min_items_per_joule", 100), items=100)
+    assert outcomes(taken) == {"min_throughput": "met", "min_items_per_joule": "met"}
+    assert taken.throughput == pytest.approx(100_000, rel=0.05)
+
+
+# -- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_budget_gets_its_verdict_in_order() -> None:
+    """Also two of one keyword: none is lost."""
+    taken = measure(Work(), Budget("max_gpu_time", 1), Budget("max_gpu_time", 1e-5), Budget("min_speedup", 5))
+    assert [(each.budget, each.limit, each.outcome) for each in taken.verdicts] == [
+        ("max_gpu_time", 1.0, "met"),
+        ("max_gpu_time", 1e-5, "missed"),
+        ("min_speedup", 5.0, "met"),
+    ]
+
+
+def test_what_is_missed_is_measured_again_once() -> None:
+    """After a fresh warm-up, with only the legs that are needed; both figures are told."""
+    work = Work()
+    taken = measure(work, Budget("max_gpu_time", "100 us"), Budget("min_speedup", 5))
+    assert outcomes(taken) == {"max_gpu_time": "missed", "min_speedup": "met"}
+    assert dict(work.built) == {"cpu": 1, "simulated": 2}
+    assert "; measured again: 1 ms" in taken.verdicts[0].sentence
+
+
+def test_a_machine_that_was_slow_only_once_is_inconclusive() -> None:
+    """It is not the workload's fault."""
+    work = Work()
+
+    def build(device: SimulatedDevice) -> Callable[[], Any]:
+        run = work(device)
+        seconds = 0.01 if work.built["simulated"] == 1 else 0.001
+        return lambda: run() if device.card is None else device.run(seconds)
+
+    verdict = measure(build, Budget("max_gpu_time", "5 ms")).verdicts[0]
+    assert verdict.outcome == "inconclusive"
+    assert "but measured again it was 1 ms, which does not miss it" in verdict.sentence
+
+
+def test_bytes_are_not_measured_again() -> None:
+    """They repeat exactly."""
+    work = Work()
+    assert outcomes(measure(work, Budget("max_gpu_memory", 1000))) == {"max_gpu_memory": "missed"}
+    assert dict(work.built) == {"simulated": 2}
+
+
+def test_throttling_spoils_only_what_was_missed() -> None:
+    """The seconds are those of the machine's own clock."""
+    machine = SimulatedBackend((Card(speed_at=lambda moment: 0.5 if moment > 1000.1 else 1.0),), seed=1)
+    taken = measure(
+        Work(), Budget("max_gpu_time", "1 ms"), Budget("max_gpu_time", "5 ms"), profiler=profiler_on(machine)
+    )
+    assert [verdict.outcome for verdict in taken.verdicts] == ["inconclusive", "met"]
+    (caution,) = (each for each in taken.cautions if each.code == "throttled")
+    percent = int(caution.message.partition("thermal for ")[2].partition("%")[0])
+    assert 50 <= percent <= 100
+
+
+def test_another_process_on_the_card_is_told() -> None:
+    """With what it spoils."""
+    machine = SimulatedBackend((Card(shared_from=1000.05),), seed=1)
+    taken = measure(Work(), Budget("max_energy", 100), profiler=profiler_on(machine))
+    assert outcomes(taken) == {"max_energy": "inconclusive"}
+    assert "1 other process used the GPU meanwhile" in str(taken)
+
+
+def test_doubts_about_having_the_device_alone_are_in_the_profile() -> None:
+    """Whoever takes it says what remains doubtful."""
+    taken_devices: list[list[str]] = []
+
+    @contextmanager
+    def exclusive(devices: Sequence[Device]) -> Iterator[Sequence[Caution]]:
+        taken_devices.append([str(device.info.id) for device in devices])
+        yield (Caution("workers", "others are at work", "use one"),)
+
+    taken = measure(Work(), profiler=profiler_on(exclusive=exclusive))
+    assert [caution.code for caution in taken.cautions] == ["workers"]
+    assert taken_devices == [["cpu", "simulated:0"]]
+
+
+def test_out_of_time_nothing_is_built() -> None:
+    """And every budget is inconclusive."""
+    work = Work()
+    run = profiler_on()
+    (job,) = run.jobs(work, name="work")
+    taken = run.out_of_time(job, [Budget("min_speedup", 5), Budget("max_gpu_memory", 5)])
+    assert outcomes(taken) == {"min_speedup": "inconclusive", "max_gpu_memory": "inconclusive"}
+    assert not work.built
+
+
+# -- require ----------------------------------------------------------------------------------------------------------
+
+
+def test_requiring_measures_only_what_is_missing() -> None:
+    """The rounds that are there are judged as they are."""
+    work = Work()
+    taken = measure(work)
+    assert dict(work.built) == {"cpu": 1, "simulated": 1}
+    judged = taken.require(min_speedup=5)
+    assert dict(work.built) == {"cpu": 1, "simulated": 1}
+    more = judged.require(max_gpu_memory="1 GiB", max_gpu_time="5 ms")
+    assert dict(work.built) == {"cpu": 1, "simulated": 3}
+    assert outcomes(more) == {"min_speedup": "met", "max_gpu_memory": "met", "max_gpu_time": "met"}
+    assert more.gpu.memory_bytes == 2**20
+    assert more.speedup == taken.speedup
+    assert more.output == "1048576 bytes"
+
+
+def test_requiring_a_limit_that_is_missed_raises_its_sentence() -> None:
+    """A limit that is not enforced does not; both can be an assertion of any test runner."""
+    taken = measure(Work())
+    with pytest.raises(BudgetMissed, match=r"GPU time .* misses max_gpu_time 10 µs .*: because I say so"):
+        taken.require(max_gpu_time="10 us", reason="because I say so")
+    assert outcomes(taken.require(max_gpu_time="10 us", enforce=False)) == {"max_gpu_time": "missed"}
+    with pytest.raises(BudgetError, match="did you mean 'min_speedup'"):
+        taken.require(min_spedup=5)
+
+
+def test_rounds_stay_side_by_side_when_more_of_them_are_taken() -> None:
+    """A limit too close to call is measured anew on every leg that has rounds, so that ratios stay comparable."""
+    machine = SimulatedBackend((Card(noise=0.05),), seed=1, cpu_noise=0.05)
+    taken = measure(Work(), profiler=profiler_on(machine))
+    close = taken.require(max_gpu_time=taken.gpu.time_s * 1.001)
+    assert outcomes(close) == {"max_gpu_time": "inconclusive"}
+    assert len(close.cpu.rounds) == len(close.gpu.rounds) == 24
+    assert close.speedup == pytest.approx(20, rel=0.05)
+
+
+def test_a_doubt_about_rounds_goes_with_them() -> None:
+    """Measured again without a compilation, the limit is met."""
+    calls_left = -1
+
+    def build(device: SimulatedDevice) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal calls_left
+            calls_left -= 1
+            device.run(0.01)
+            if calls_left == 0:
+                device.host(5.0)
+
+        return run
+
+    def watch(what: str) -> None:
+        nonlocal calls_left
+        if what.startswith("round 2 ") and calls_left > -1000:
+            calls_left = 5
+
+    run = profiler_on(watch=watch)
+    taken = measure(build, Budget("max_gpu_time", "20 ms"), rounds=3, profiler=run)
+    calls_left = -1000
+    assert [caution.code for caution in taken.cautions] == ["compiled"]
+    assert outcomes(taken) == {"max_gpu_time": "inconclusive"}
+    again = taken.require(max_gpu_time="20 ms")
+    assert again.cautions == ()
+    assert [verdict.outcome for verdict in again.verdicts] == ["inconclusive", "met"]
+
+
+# -- devices ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stand_in_that_nobody_named_is_measured_and_not_judged() -> None:
+    """Naming it in the call is enough in a library, and not under pytest's own options."""
+    work = Work()
+    unnamed = measure(work, Budget("min_speedup", 5), profiler=profiler_on(devices=()))
+    assert outcomes(unnamed) == {"min_speedup": "not enforced"}
+    assert unnamed.speedup > 19
+    named = measure(work, Budget("min_speedup", 5), profiler=profiler_on(devices=()), devices="simulated:0")
+    assert outcomes(named) == {"min_speedup": "met"}
+    strict = profiler_on(devices=(), only_devices_name=True)
+    assert outcomes(measure(work, Budget("min_speedup", 5), profiler=strict, devices="simulated:0")) == {
+        "min_speedup": "not enforced"
+    }
+
+
+def test_several_accelerators_are_several_profiles() -> None:
+    """Each with a name of its own; a call that returns one profile refuses them."""
+    run = profiler_on(SimulatedBackend((Card("A"), Card("B"))), devices=("simulated:0", "simulated:1"))
+    assert [job.name for job in run.jobs(Work(), name="work")] == ["work@simulated:0", "work@simulated:1"]
+    with pytest.raises(UsageError, match="2 accelerators; a profile has one, so call once for each"):
+        measure(Work(), profiler=run)
+
+
+def test_a_device_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    """Before anything is built."""
+    work = Work()
+    with pytest.raises(DeviceError, match=r"there is no device 'simulated:7'; there are .*simulated:0"):
+        measure(work, devices="simulated:7")
+    assert not work.built
+
+
+def test_a_device_that_a_workload_broke_is_not_used_again() -> None:
+    """The one who broke it is named, and everyone after is told; the CPU leg still runs."""
+
+    def breaks(device: SimulatedDevice) -> Callable[[], None]:
+        def run() -> None:
+            if device.card is not None:
+                device.break_context()
+            device.run(0.001)
+
+        return run
+
+    run = profiler_on()
+    (job,) = run.jobs(breaks, name="breaks")
+    with pytest.raises(SimulatedContextError):
+        run.measure(job, owner="test_a.py::test_breaks")
+    after = measure(Work(), Budget("max_gpu_time", 1), Budget("max_cpu_time", 1), profiler=run)
+    assert outcomes(after) == {"max_gpu_time": "unavailable", "max_cpu_time": "met"}
+    assert "simulated:0 was broken by test_a.py::test_breaks (SimulatedContextError: " in after.verdicts[0].sentence
+    assert after.verdicts[0].cause == "no reading"
+
+
+def test_an_error_that_breaks_nothing_leaves_the_device_usable() -> None:
+    """The workload's own exception comes through, and the next one is measured."""
+
+    def fails(device: SimulatedDevice) -> Callable[[], None]:
+        raise KeyError("mine")
+
+    run = profiler_on()
+    with pytest.raises(KeyError, match="mine"):
+        measure(fails, profiler=run)
+    assert outcomes(measure(Work(), Budget("max_gpu_time", 1), profiler=run)) == {"max_gpu_time": "met"}
+
+
+# -- check, output, run once ------------------------------------------------------------------------------------------
+
+
+def answering(cpu: Any, gpu: Any) -> Callable[..., Any]:
+    def build(device: SimulatedDevice) -> Callable[[], Any]:
+        def run() -> Any:
+            device.run(cpu=0.02, gpu=0.001)
+            return cpu if device.card is None else gpu
+
+        return run
+
+    return build
+
+
+@pytest.mark.parametrize("budget", [Budget("min_speedup", 5), Budget("max_gpu_time", 1), Budget("max_gpu_memory", 5)])
+@pytest.mark.parametrize("check", [True, {"rtol": 1e-3}, {}, lambda cpu, gpu: cpu == gpu])
+def test_legs_that_compute_different_things_are_not_judged(budget: Budget, check: Any) -> None:
+    """Whatever is measured: a fast wrong answer is worth nothing, even if only the GPU leg has a budget."""
+    with pytest.raises(OutputsDiffer, match="the legs of 'work' computed different things"):
+        measure(answering(1.0, 2.0), budget, check=check)
+    assert measure(answering(1.0, 1.0), budget, check=check).verdicts
+
+
+def test_nothing_is_compared_unless_asked() -> None:
+    """The output is the GPU leg's."""
+    assert measure(answering(1.0, 2.0)).output == 2.0
+    assert measure(answering(1.0, 2.0), Budget("max_cpu_time", 1)).output == 1.0
+
+
+def test_running_once_measures_nothing() -> None:
+    """One build, one call, the output, and a reason in place of each figure."""
+    work = Work()
+    run = profiler_on()
+    (job,) = run.jobs(work, name="work")
+    taken = run.run_once(job)
+    assert dict(work.built) == {"simulated": 1}
+    assert taken.output == "1048576 bytes"
+    with pytest.raises(Unavailable, match="profiling is off: run with --gpu-profile"):
+        taken.speedup
+
+
+def test_running_once_without_a_gpu_takes_the_cpu_leg() -> None:
+    """So that a test stays a functional test anywhere."""
+    work = Work()
+    run = profiler_on(SimulatedBackend(cards=()), devices=())
+    (job,) = run.jobs(work, name="work")
+    assert run.run_once(job).output == "1048576 bytes"
+    assert dict(work.built) == {"cpu": 1}
+
+
+def test_without_a_gpu_its_budgets_are_unavailable_for_want_of_a_device() -> None:
+    """And those of the CPU are judged."""
+    run = profiler_on(SimulatedBackend(cards=()), devices=())
+    taken = measure(Work(), Budget("min_speedup", 5), Budget("max_cpu_time", 1), profiler=run)
+    assert [(each.outcome, each.cause) for each in taken.verdicts] == [
+        ("unavailable", "no device"),
+        ("met", "no reading"),
+    ]
+
+
+# -- options of a call ------------------------------------------------------------------------------------------------
+
+
+def test_a_call_can_say_how_it_is_measured() -> None:
+    """Exactly so many rounds, other builders, parameters for them."""
+    seen: list[Any] = []
+
+    def build(device: SimulatedDevice, n: int = 1) -> Callable[[], None]:
+        seen.append((device.info.id.type, n))
+        return lambda: device.run(n * 1e-3)
+
+    def sequential(device: SimulatedDevice) -> Callable[[], None]:
+        seen.append("sequential")
+        return lambda: device.run(0.05)
+
+    taken = measure(build, rounds=5, params={"n": 3}, cpu=sequential, cpu_threads=2)
+    assert seen == ["sequential", ("simulated", 3)]
+    assert len(taken.gpu.rounds) == 5
+    assert (taken.threads, taken.params) == (2, {"n": 3})
+    assert taken.speedup == pytest.approx(0.05 / 0.003, rel=0.02)
+    with pytest.raises(UsageError, match=r"params= is \[3\]; it takes a mapping"):
+        measure(build, params=[3])
+
+
+def test_every_leg_of_every_pass_starts_from_the_same_random_state() -> None:
+    """So equal draws give equal inputs, also when something is measured again."""
+    drawn: list[float] = []
+
+    def build(device: SimulatedDevice) -> Callable[[], None]:
+        drawn.append(random.random())
+        return lambda: device.run(cpu=0.02, gpu=0.001)
+
+    measure(build, Budget("min_speedup", 5), Budget("max_gpu_memory", "1 GiB"), Budget("max_gpu_time", "1 us"))
+    assert len(drawn) == 5
+    assert len(set(drawn)) == 1
+
+
+def test_what_is_being_done_is_told_between_timed_regions() -> None:
+    """For a progress line."""
+    told: list[str] = []
+    measure(Work(), Budget("min_speedup", 5), Budget("max_gpu_memory", 1), profiler=profiler_on(watch=told.append))
+    assert told[0] == "first call on cpu"
+    assert "round 1 of at most 24" in told
+    assert "peak memory on simulated:0" in told
+
+
+def test_a_call_of_a_plain_function_needs_something_to_move() -> None:
+    """Without arrays, and without a backend, nobody knows where it should run."""
+    with pytest.raises(WorkloadError, match="nothing to move to a device; say backend="):
+        profile(call(max, 1, 2))
+
+
+def test_the_library_works_without_a_profiler_of_ones_own() -> None:
+    """One call, one profile; figures are simulated and say so."""
+
+    def addition(device: SimulatedDevice) -> Callable[[], None]:
+        return lambda: device.run(cpu=20e-3, gpu=1e-3)
+
+    taken = profile(addition, backend="simulated", devices="simulated:0")
+    assert taken.require(min_speedup=5).speedup == pytest.approx(20, rel=0.05)
+    assert "(simulated)" in str(taken)
+    assert taken.environment.identity["python"]
+
+
+def test_jobs_tell_what_would_be_measured() -> None:
+    """Nothing is built for that."""
+    work = Work()
+    (job,) = profiler_on().jobs(work, name="work", items=lambda: 7)
+    assert isinstance(job, Job)
+    assert set(job.legs) == {"cpu", "gpu"}
+    assert job.amounts["items"] == 7
+    assert not work.built
