@@ -14,7 +14,7 @@ from pytest_gpuprof.core.protocols import Board, Clock, Device, EnergyCounter, P
 from pytest_gpuprof.core.results import Caution, Leg, Measurement, Profile, Quality, Reading
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, Wanted
-from pytest_gpuprof.meters.conditions import board_cautions, cpu_throttled_s, host_cautions
+from pytest_gpuprof.meters.conditions import board_cautions, host_cautions, host_use
 from pytest_gpuprof.meters.memory import open_host_memory
 from pytest_gpuprof.sampling.check import compare_outputs
 from pytest_gpuprof.sampling.legs import LegPlan, built
@@ -212,7 +212,7 @@ class _Watched:
         self._on_host = clock is SYSTEM_CLOCK  # a simulated machine has no quota and is not slowed by a tracer
         self._began_s = clock.now()
         self._board_before = None if isinstance(board, Reading) else board.conditions()
-        self._quota_before = cpu_throttled_s() if self._on_host else None
+        self._host_before = host_use()
         self._traced = tracing() if self._on_host else None
 
     def end(self) -> tuple[Mapping[str, Reading], Sequence[Caution]]:
@@ -220,7 +220,7 @@ class _Watched:
         seconds = self._clock.now() - self._began_s
         cautions = [self._traced] if self._traced else []
         if self._on_host:
-            cautions += host_cautions(self._quota_before, cpu_throttled_s(), seconds)
+            cautions += host_cautions(self._host_before, host_use(), seconds)
         names = ("sm_clock", "temperature", "other_processes")
         if isinstance(self._board, Reading) or self._board_before is None:
             return {name: self._board for name in names if isinstance(self._board, Reading)}, cautions

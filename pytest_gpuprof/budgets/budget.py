@@ -129,7 +129,7 @@ class Budget:
         keyword: which figure it limits, e.g. ``"min_speedup"``.
         limit: a number in base units, a string with a unit, or a mapping from device names to these. A key matches
             whole words of the device's name, the longest match wins, ``"*"`` is the rest; MIG slices match only keys
-            that contain ``MIG``. A device that nothing matches has no limit.
+            that contain ``MIG``, and ``"stand-in"`` is any stand-in. A device that nothing matches has no limit.
         stat: ``"median"`` (the default), ``"mean"``, or a percentile such as ``"p95"`` for times; percentiles come from
             a pass of single synchronized calls.
         confidence: how sure a verdict must be, both sides together; 0.95 allows 2.5 % of wrong verdicts on each side.
@@ -229,6 +229,8 @@ class Budget:
 
 
 def _matches(key: str, device: DeviceInfo) -> bool:
+    if key == "stand-in":
+        return device.kind == "stand-in"
     if device.is_mig and not _MIG.search(key):
         return False
     words = r"\s+".join(re.escape(word) for word in key.split())

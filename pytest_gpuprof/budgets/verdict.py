@@ -52,11 +52,13 @@ def judge(profile: Profile, budget: Budget) -> Verdict:
             verdict, outcome="inconclusive", limit=limit, sentence=f"{budget.keyword} is inconclusive: out of time"
         )
     if missing is not None:
+        # Without a device it goes without saying that the figure is unavailable.
+        lack = "" if missing.cause == "no device" else f"{kind.title} is unavailable, because "
         return replace(
             verdict,
             outcome="unavailable",
             limit=limit,
-            sentence=f"{budget.keyword} cannot be judged: {kind.title} is unavailable, because {missing.reason}",
+            sentence=f"{budget.keyword} cannot be judged: {lack}{missing.reason}",
             cause=missing.cause,
         )
     if limit is None:
@@ -66,6 +68,9 @@ def judge(profile: Profile, budget: Budget) -> Verdict:
         verdict, outcome=evidence.outcome, limit=limit, observed=evidence.observed, interval=evidence.interval
     )
     verdict = replace(verdict, sentence=_sentence(budget, verdict, evidence.basis))
+    if verdict.outcome == "inconclusive" and profile.stop_reason.startswith("out of time"):
+        sentence = f"{verdict.sentence}; {profile.stop_reason}: allow more with --gpu-profile-max-time"
+        verdict = replace(verdict, sentence=sentence)
     doubts = [
         caution
         for caution in profile.cautions

@@ -155,7 +155,7 @@ def _part(part: str, source: Any, servants: tuple[str, ...]) -> Workload:
         return Workload(_title(source), source, parameter)
     raise WorkloadError(
         f"the builder given as {part}= has {parameter!r} as its first parameter; "
-        f"name it {' or '.join(servants)}, or give it none"
+        f"name it {' or '.join(servants)}, or give it none: parameters of its own need defaults (n=1000)"
     )
 
 
@@ -275,8 +275,8 @@ def frameworks_of(builder: Callable[..., Any], known: Mapping[str, str]) -> set[
     while isinstance(inner, functools.partial):
         inner = inner.func
     inner = inspect.unwrap(inner)
-    if not hasattr(inner, "__globals__"):  # an object that can be called
-        inner = type(inner).__call__
+    if not hasattr(inner, "__globals__"):  # a class, or an object that can be called
+        inner = getattr(inner, "__init__", None) if isinstance(inner, type) else type(inner).__call__
     scope: Mapping[str, Any] = getattr(inner, "__globals__", {})
     found = set()
     for value in list(scope.values()):

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_gpuprof.core.protocols import Conditions
 from pytest_gpuprof.core.results import Caution, Leg, spoils
 
-__all__ = ["board_cautions", "cpu_throttled_s", "host_cautions"]
+__all__ = ["HostUse", "board_cautions", "host_cautions", "host_use"]
 
 _HARD_REASONS = frozenset({"thermal", "hardware", "power brake", "board limit", "reliability"})
 """Throttling that a well-kept machine does not show. A software power cap is how heavy kernels normally run."""
 
 _ON_BOARD: frozenset[Leg] = frozenset({"gpu", "reference"})
 """The legs that run on the board: its state says nothing about the CPU leg."""
+
+_CROWDED_SHARE = 0.25
+"""Other programs that use a quarter of the CPUs or more slow a leg that uses all of them by as much; what the operating
+system does by itself stays far below."""
+
+_LEAST_WINDOW_S = 0.5
+"""Linux counts CPU time in ticks of 10 ms, which says nothing about shorter times."""
 
 _LEAST_SHARE = 0.01
 """Throttled for less than 1 % of the time moves no figure by more than 1 %."""
@@ -70,10 +80,54 @@ def _sharing(before: Conditions, after: Conditions) -> Sequence[Caution]:
     )
 
 
-def cpu_throttled_s(stat: Path = Path("/sys/fs/cgroup/cpu.stat")) -> float | None:
-    """Return how long this container's CPU quota has held it back so far, ``None`` if that is not counted."""
+@dataclass(frozen=True, slots=True)
+class HostUse:
+    """How the CPUs that this process may use have been used so far, in seconds.
+
+    Args:
+        busy_s: by anybody, time stolen by other virtual machines included; ``None`` if it is not counted.
+        own_s: by this process.
+        held_back_s: by the container's CPU quota, ``None`` without one.
+        cpus: how many CPUs.
+    """
+
+    busy_s: float | None
+    own_s: float
+    held_back_s: float | None
+    cpus: int
+
+
+def host_use(
+    cpus: Collection[int] | None = None, stat: Path = Path("/proc/stat"), quota: Path = Path("/sys/fs/cgroup/cpu.stat")
+) -> HostUse:
+    """Return how the CPUs have been used so far.
+
+    Args:
+        cpus: the CPUs that this process may use; ``None`` asks the system.
+        stat: where Linux counts the time of each CPU.
+        quota: where Linux counts how long a container was held back.
+    """
+    if cpus is None:
+        cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return HostUse(_busy_s(frozenset(cpus), stat), time.process_time(), _held_back_s(quota), len(cpus))
+
+
+def _busy_s(cpus: frozenset[int], stat: Path) -> float | None:
     try:
-        lines = stat.read_text(encoding="ascii").splitlines()
+        lines = [line.split() for line in stat.read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return None
+    # cpuN user nice system idle iowait irq softirq steal guest guest_nice; guests are counted in user and nice already.
+    counted = [line[1:9] for line in lines if line and line[0] in {f"cpu{index}" for index in cpus}]
+    if not counted:
+        return None
+    ticks = sum(int(value) for line in counted for column, value in enumerate(line) if column not in (3, 4))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _held_back_s(quota: Path) -> float | None:
+    try:
+        lines = quota.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     counters: Mapping[str, str] = dict(line.split(maxsplit=1) for line in lines if " " in line)
@@ -81,15 +135,40 @@ def cpu_throttled_s(stat: Path = Path("/sys/fs/cgroup/cpu.stat")) -> float | Non
     return None if used is None else int(used) * 1e-6
 
 
-def host_cautions(before_s: float | None, after_s: float | None, seconds: float) -> Sequence[Caution]:
-    """Return the doubt that the container's CPU quota was used up, from two calls of :func:`cpu_throttled_s`."""
-    if before_s is None or after_s is None or (after_s - before_s) / max(seconds, 1e-9) <= _LEAST_SHARE:
+def host_cautions(before: HostUse, after: HostUse, seconds: float) -> Sequence[Caution]:
+    """Return the doubts about what was measured between two states of the host, ``seconds`` apart."""
+    return (*_held_back(before, after, seconds), *_crowded(before, after, seconds))
+
+
+def _held_back(before: HostUse, after: HostUse, seconds: float) -> Sequence[Caution]:
+    if before.held_back_s is None or after.held_back_s is None:
+        return ()
+    held_s = after.held_back_s - before.held_back_s
+    if held_s / max(seconds, 1e-9) <= _LEAST_SHARE:
         return ()
     return (
         Caution(
             "cpu quota",
-            f"the container's CPU quota held it back for {after_s - before_s:.2g} s of {seconds:.2g} s",
+            f"the container's CPU quota held it back for {held_s:.2g} s of {seconds:.2g} s",
             "give the container more CPU, or the CPU leg fewer threads with cpu_threads=",
             spoils("ratio") | spoils("time", outcomes=("missed",)),
+        ),
+    )
+
+
+def _crowded(before: HostUse, after: HostUse, seconds: float) -> Sequence[Caution]:
+    if before.busy_s is None or after.busy_s is None or seconds < _LEAST_WINDOW_S:
+        return ()
+    others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
+    used = others_s / seconds
+    if used <= _CROWDED_SHARE * after.cpus:
+        return ()
+    # A crowded CPU slows the CPU leg most: a speedup found on it is too good, never too small.
+    return (
+        Caution(
+            "crowded",
+            f"other programs used {used:.1f} of the {after.cpus} CPUs meanwhile",
+            "close them, or measure when they are done",
+            spoils("ratio", outcomes=("met",)) | spoils("time", outcomes=("missed",)),
         ),
     )

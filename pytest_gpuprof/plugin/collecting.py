@@ -11,6 +11,7 @@ import pytest
 from pytest_gpuprof import __version__
 from pytest_gpuprof.core.results import Profile
 from pytest_gpuprof.extensions import Extensions
+from pytest_gpuprof.placement import ANY
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
 from pytest_gpuprof.storage.codec import SCHEMA, builtins_of, profile_from
@@ -81,13 +82,13 @@ class Collected:
     def pytest_report_header(self) -> str:
         """Say in one line that this run measures, and how."""
         settings = self._settings
-        where = ", ".join(settings.devices) or "the GPU if there is one"
+        where = ", ".join(settings.devices).replace(ANY, "the best device") or "the GPU"
         how = "strict" if settings.strict else f"inconclusive: {settings.inconclusive}"
         rounds = settings.plan.max_rounds
         taken = f"{rounds}" if rounds == settings.plan.min_rounds else f"{settings.plan.min_rounds} to {rounds}"
         if settings.workers and settings.xdist == "off":
             return f"gpuprof: {__version__}, not measuring under xdist (--gpu-profile-xdist=off)"
-        return f"gpuprof: {__version__}, cpu against {where}, {taken} rounds, {how}"
+        return f"gpuprof: {__version__}, the CPU against {where}, {taken} rounds, {how}"
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

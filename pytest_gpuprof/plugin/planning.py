@@ -51,7 +51,7 @@ class Planning:
             text = tabulate(rows, headers=["test", "what is measured", "at most"], tablefmt="simple")
             reporter.write_line(text if rows else "no test measures anything")
             reporter.write_line(
-                f"{len(rows)} tests, at most {seconds:.0f} s per profile in all, without first calls and compilation; "
+                f"{len(rows)} tests, at most {seconds:.0f} s with one profile each, without compilation; "
                 "a missed budget is measured twice"
             )
         return True

@@ -20,7 +20,20 @@ __all__ = ["COLUMNS", "Export", "Settings", "budget_rules"]
 
 Policy = Literal["warn", "fail", "skip"]
 
-COLUMNS = ("cpu", "gpu", "device", "speedup", "first", "memory", "energy", "power", "verdict")
+COLUMNS = (
+    "cpu",
+    "gpu",
+    "device",
+    "speedup",
+    "reference",
+    "over-reference",
+    "first",
+    "memory",
+    "cpu-memory",
+    "energy",
+    "power",
+    "verdict",
+)
 """The columns of the table, by the names of ``--gpu-profile-columns``."""
 
 

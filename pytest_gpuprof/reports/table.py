@@ -68,22 +68,41 @@ def _gpu(profile: Profile) -> Measurement:
     return profile.gpu
 
 
+def _reference(profile: Profile) -> Measurement:
+    return profile.reference
+
+
 _COLUMNS: Mapping[str, _Column] = {
     "cpu": _Column("CPU", "s", lambda p: p.cpu.reading("wall_time"), _samples(_cpu, "wall_time")),
     "gpu": _Column("GPU", "s", lambda p: p.gpu.reading("wall_time"), _samples(_gpu, "wall_time")),
     "device": _Column("GPU events", "s", lambda p: p.gpu.reading("device_time"), _samples(_gpu, "device_time")),
     "speedup": _Column("speedup", "x", lambda p: p.ratio("speedup"), lambda p: p.ratio_per_round("speedup")[1]),
+    "reference": _Column(
+        "reference", "s", lambda p: p.reference.reading("wall_time"), _samples(_reference, "wall_time")
+    ),
+    "over-reference": _Column(
+        "over reference",
+        "x",
+        lambda p: p.ratio("speedup_over_reference"),
+        lambda p: p.ratio_per_round("speedup_over_reference")[1],
+    ),
     "first": _Column("first call", "s", lambda p: p.gpu.reading("first_call")),
     "memory": _Column("GPU memory", "B", lambda p: p.gpu.reading("memory")),
+    "cpu-memory": _Column("CPU memory", "B", lambda p: p.cpu.reading("memory")),
     "energy": _Column("energy", "J", lambda p: p.gpu.reading("energy")),
     "power": _Column("power", "W", lambda p: p.gpu.reading("power")),
 }
 
-_ALWAYS = ("cpu", "gpu", "speedup", "memory", "energy")
+_ALWAYS = ("cpu", "gpu", "speedup", "reference", "over-reference", "memory", "energy")
 """Columns that are shown by themselves if any row has something to say in them; the others are shown when named."""
 
 _BASE_DIGITS = 3
 """Significant digits of a figure: its noise is rarely below one in a thousand."""
+
+
+_FINE_NOISE = 0.01
+_LEAST_NOISE = 0.001
+"""Noise below 1 % is shown with a decimal, and below 0.1 % as such: "±0%" would claim that there was none."""
 
 
 def tables(
@@ -169,7 +188,11 @@ def _cell(reading: Reading, factor: float, suffix: str, samples: Sequence[float]
         return "-"
     text = f"{format_number(reading.value / factor, _BASE_DIGITS)}{suffix}"
     noise = summarize(samples).noise if len(samples) > 1 else None
-    return text if noise is None else f"{text} ±{noise:.0%}"
+    if noise is None:
+        return text
+    if noise < _LEAST_NOISE:
+        return f"{text} ±<{_LEAST_NOISE:.1%}"
+    return f"{text} ±{noise:.1%}" if noise < _FINE_NOISE else f"{text} ±{noise:.0%}"
 
 
 def _budgets(profile: Profile) -> str:
@@ -187,27 +210,39 @@ def _where(profile: Profile) -> str:
     if device is None:
         return "CPU only"
     label = str(device.id) if device.why_stand_in is None else f"{device.id} ({device.why_stand_in})"
-    if profile.cpu.device is None:
-        return label
-    threads = f"{profile.threads} CPU thread{'s' if profile.threads != 1 else ''}"
-    return f"{label} vs {threads}, compute only"
+    return label if profile.cpu.device is None else f"{label} vs {_threads(profile)}, compute only"
+
+
+def _threads(profile: Profile) -> str:
+    return f"{profile.threads} thread{'s' if profile.threads != 1 else ''}"
 
 
 def remarks(rows: Sequence[Row], ascii_only: bool) -> list[Remark]:
     """Return a sentence for each budget that was missed or could not be judged, and for each doubt.
 
-    Sentences that only differ in the test are said once, with the number of tests.
+    What is the same for several tests is said once: no GPU for all budgets that need one, a doubt with their number.
     """
     said: dict[tuple[str, str | None], list[str]] = {}
+    without: dict[str, list[str]] = {}
     for row in rows:
         for verdict in row.profile.verdicts:
-            if verdict.outcome != "met":
+            if verdict.outcome == "unavailable" and verdict.cause == "no device":
+                without.setdefault(verdict.sentence.partition(": ")[2], []).append(row.name)
+            elif verdict.outcome != "met":
                 colour = "red" if verdict.outcome == "missed" else "yellow"
                 said.setdefault((f"{verdict.outcome}: {verdict.sentence}", colour), []).append(row.name)
         doubts = [caution for caution in row.profile.cautions if str(caution.message) not in _told(row.profile)]
         for caution in doubts:
             said.setdefault((f"caution: {caution}", None), []).append(row.name)
-    return [Remark(_ascii(f"{_names(names)} {text}", ascii_only), colour) for (text, colour), names in said.items()]
+    found = [Remark(f"{_names(names)} {text}", colour) for (text, colour), names in said.items()]
+    found += [Remark(_without_device(reason, names), "yellow") for reason, names in without.items()]
+    return [Remark(_ascii(remark.text, ascii_only), remark.colour) for remark in found]
+
+
+def _without_device(reason: str, names: Sequence[str]) -> str:
+    tests = len(set(names))
+    budgets = f"{len(names)} budget{'s' if len(names) > 1 else ''} of {tests} test{'s' if tests > 1 else ''}"
+    return f"unavailable: {budgets} cannot be judged: {reason}"
 
 
 def _told(profile: Profile) -> str:

@@ -38,7 +38,16 @@ _GROUP_S = 0.01
 """A group of warm-up calls lasts about 10 ms, long against a clock read and short against the ramp of a GPU's clock."""
 
 _SLOW = 2.0
-"""A group this many times slower than the fastest was compiling or tuning, and does not count as warm-up."""
+"""A group this many times slower than the latest ones was compiling or tuning, and does not count as warm-up."""
+
+_RECENT = 9
+"""The latest groups, whose median is what calls take now: on a noisy machine one lucky group says nothing."""
+
+_WORTH_TELLING = 0.25
+"""Groups of 10 ms differ by a few percent on any shared machine; the rounds average over that."""
+
+_MOST_WARMUP_CALLS = 1_000_000
+"""Calls so short that a million do not fill the warm-up have nothing to warm up; the probe tells whether they work."""
 
 _REWARM_S = 0.02
 """A GPU that idled through the CPU leg's turn drops its clock; 20 ms of load bring it back."""
@@ -51,7 +60,7 @@ _MOST_CALLS = 100_000
 
 _SPIKE = 3.0
 _SPIKE_S = 0.05
-"""A sample three times as long as the leg's median, and 50 ms longer, has seen something like a compilation."""
+"""A round three times as long as the leg's others, and 50 ms longer, has seen something like a compilation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,13 +256,13 @@ def _warm_up(each: _Running, plan: Plan) -> float:
         each.calls += calls
         groups.append((seconds, seconds / calls))
         latest = [per_call for _, per_call in groups[-3:]]
-        fastest = min(per_call for _, per_call in groups)
+        usual = statistics.median_low(per_call for _, per_call in groups[-_RECENT:])  # of two, the one not compiling
         total = sum(seconds for seconds, _ in groups)
-        counted = sum(seconds for seconds, per_call in groups if per_call <= _SLOW * fastest)
+        counted = sum(seconds for seconds, per_call in groups if per_call <= _SLOW * usual)
         if len(latest) == 3 and counted >= plan.warmup_s and max(latest) <= (1 + _STEADY) * min(latest):
             break
-        if counted >= plan.warmup_cap_s or total >= plan.compile_cap_s:
-            if len(groups) > 1 and max(latest) > (1 + _STEADY) * min(latest):
+        if counted >= plan.warmup_cap_s or total >= plan.compile_cap_s or each.calls >= _MOST_WARMUP_CALLS:
+            if len(groups) > 1 and max(latest) > (1 + _WORTH_TELLING) * min(latest):
                 each.cautions.append(_unsteady(leg.plan, counted, latest))
             break
         calls = max(1, min(calls * 10, int(_GROUP_S / max(seconds / calls, 1e-9))))
@@ -293,18 +302,18 @@ def _finished(each: _Running) -> LegRounds:
 
 
 def _spikes(each: _Running) -> Sequence[Caution]:
-    """Return a caution if a timed sample looks as if something was compiled or tuned in it."""
-    samples = [sample for each_round in each.rounds for sample in each_round.samples["wall_time"]]
-    if len(samples) < 3:
+    """Return a caution if a round, by its median, looks as if something was compiled or tuned in it."""
+    figures = [each_round.value("wall_time") for each_round in each.rounds]
+    if len(figures) < 3:
         return ()
-    usual, longest = statistics.median(samples), max(samples)
+    usual, longest = statistics.median(figures), max(figures)
     if longest <= _SPIKE * usual or (longest - usual) * each.iterations <= _SPIKE_S:
         return ()
     return (
         Caution(
             "compiled",
-            f"a sample on {each.leg.plan.device.info.id} took {longest / usual:.1f} times as long as usual "
-            f"({longest * each.iterations:.2g} s), as when something is compiled or tuned in it",
+            f"a round of {each.leg.plan.place} took {longest / usual:.1f} times as long as usual "
+            f"({longest * each.iterations:.2g} s a sample), as when something is compiled or tuned in it",
             "raise --gpu-profile-warmup, or call the workload with every shape it meets before it is measured",
             spoils("time", "ratio"),
             frozenset({each.leg.plan.leg}),

@@ -146,12 +146,12 @@ def profile_from(record: Mapping[str, Any]) -> Profile:
     Raises:
         UsageError: if the record has another schema, or is damaged.
     """
-    schema = record.get("schema")
+    schema = record.get("schema") if isinstance(record, Mapping) else None
     if schema != SCHEMA:
         raise UsageError(f"the record has the schema {schema!r}, and this version reads {SCHEMA!r}; measure again")
     try:
         return _profile(record)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"the record is damaged ({type(error).__name__}: {error}); measure again") from error
 
 
@@ -224,4 +224,8 @@ def _reading_from(part: Mapping[str, Any]) -> Reading:
 
 
 def _pair(interval: Any) -> tuple[float, float] | None:
-    return None if interval is None else (interval[0], interval[1])
+    """Return an interval; JSON has no infinity, so a bound that is ``None`` is none."""
+    if interval is None:
+        return None
+    low, high = interval
+    return (-math.inf if low is None else low, math.inf if high is None else high)

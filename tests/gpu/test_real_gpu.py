@@ -69,7 +69,7 @@ def test_backlog_is_as_long_as_it_was_asked_to_be(gpu: Device) -> None:
 
 
 def test_profile_of_a_matrix_product(gpu: Device) -> None:
-    """A matrix product is faster on the GPU, its device time is no longer than its wall time, and its memory is known."""
+    """A matrix product is faster on the GPU, its device time is within its wall time, and its memory is known."""
     run = Profiler(devices=[str(gpu.info.id)], plan=Plan(cpu_samples=1))
     found = profile(builder_for(gpu), backend=gpu.info.backend, metrics=["time", "memory"], profiler=run)
     assert found.speedup > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from pytest_gpuprof.core.protocols import Conditions
 from pytest_gpuprof.core.results import Reading
-from pytest_gpuprof.meters.conditions import board_cautions, cpu_throttled_s, host_cautions
+from pytest_gpuprof.meters.conditions import HostUse, board_cautions, host_cautions, host_use
 
 UNKNOWN = Reading.unavailable("it is not told")
 
@@ -92,19 +93,51 @@ def test_throttled_and_shared_are_two_doubts() -> None:
     assert [each.code for each in found] == ["throttled", "shared"]
 
 
-def test_the_quota_of_a_container_is_counted_by_its_control_group(tmp_path: Path) -> None:
+# -- the host -------------------------------------------------------------------------------------------------------
+
+STAT = """\
+cpu  9 9 9 9 9 9 9 9 9 9
+cpu0 100 20 30 5000 40 5 6 7 90 0
+cpu1 200 0 0 5000 0 0 0 0 0 0
+cpu10 9000 0 0 0 0 0 0 0 0 0
+intr 12345
+"""
+
+
+@pytest.fixture
+def counters(tmp_path: Path) -> dict[str, Path]:
+    """Files in which Linux counts; nothing is counted yet."""
+    return {"stat": tmp_path / "stat", "quota": tmp_path / "cpu.stat"}
+
+
+def use(busy_s: float | None = 0.0, own_s: float = 0.0, held_back_s: float | None = None, cpus: int = 4) -> HostUse:
+    return HostUse(busy_s, own_s, held_back_s, cpus)
+
+
+def test_the_quota_of_a_container_is_counted_by_its_control_group(counters: dict[str, Path]) -> None:
     """In microseconds; where nothing counts, that is not zero."""
-    stat = tmp_path / "cpu.stat"
-    assert cpu_throttled_s(stat) is None
-    stat.write_text("usage_usec 5000000\nnr_throttled 3\nthrottled_usec 2500000\n")
-    assert cpu_throttled_s(stat) == 2.5
-    stat.write_text("usage_usec 5000000\n")
-    assert cpu_throttled_s(stat) is None
+    assert host_use([0], **counters).held_back_s is None
+    counters["quota"].write_text("usage_usec 5000000\nnr_throttled 3\nthrottled_usec 2500000\n")
+    assert host_use([0], **counters).held_back_s == 2.5
+    counters["quota"].write_text("usage_usec 5000000\n")
+    assert host_use([0], **counters).held_back_s is None
+
+
+def test_time_of_the_cpus_that_may_be_used_is_counted(counters: dict[str, Path]) -> None:
+    """All but idling and waiting; guests are in the first columns already; cpu10 is not cpu1."""
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    assert host_use([0, 1], **counters).busy_s is None
+    counters["stat"].write_text(STAT)
+    assert host_use([0], **counters).busy_s == pytest.approx(168 * tick_s)
+    both = host_use([0, 1], **counters)
+    assert both.busy_s == pytest.approx(368 * tick_s)
+    assert both.cpus == 2
+    assert host_use([7], **counters).busy_s is None
 
 
 def test_a_container_that_was_held_back_is_a_doubt_about_its_times() -> None:
     """A ratio in both directions: the slow CPU leg makes a speedup too good."""
-    (caution,) = host_cautions(1.0, 3.0, 10.0)
+    (caution,) = host_cautions(use(held_back_s=1.0), use(held_back_s=3.0), 10.0)
     assert caution.code == "cpu quota"
     assert "held it back for 2 s of 10 s" in caution.message
     assert caution.spoils == {("ratio", "met"), ("ratio", "missed"), ("time", "missed")}
@@ -113,4 +146,27 @@ def test_a_container_that_was_held_back_is_a_doubt_about_its_times() -> None:
 @pytest.mark.parametrize(("before", "after"), [(None, 3.0), (1.0, None), (None, None), (1.0, 1.0), (1.0, 1.09)])
 def test_no_quota_or_none_used_up_is_no_doubt(before: float | None, after: float | None) -> None:
     """What is not counted is not guessed; one per cent moves nothing."""
-    assert host_cautions(before, after, 10.0) == ()
+    assert host_cautions(use(held_back_s=before), use(held_back_s=after), 10.0) == ()
+
+
+def test_other_programs_on_the_cpus_are_a_doubt_about_what_they_make_look_better() -> None:
+    """A crowded CPU leg makes a speedup too good, and any time too long."""
+    (caution,) = host_cautions(use(5.0, 1.0), use(45.0, 21.0), 10.0)
+    assert caution.code == "crowded"
+    assert "other programs used 2.0 of the 4 CPUs meanwhile" in caution.message
+    assert caution.spoils == {("ratio", "met"), ("time", "missed")}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "seconds"),
+    [
+        (use(0.0, 0.0), use(40.0, 40.0), 10.0),  # all of it was ours
+        (use(0.0, 0.0), use(10.0, 0.5), 10.0),  # just below a quarter of four CPUs
+        (use(None), use(None), 10.0),
+        (use(None), use(40.0), 10.0),
+        (use(0.0), use(1.0), 0.2),  # too short for a clock of 10 ms ticks
+    ],
+)
+def test_a_host_that_is_ours_or_tells_nothing_is_no_doubt(before: HostUse, after: HostUse, seconds: float) -> None:
+    """What the system does by itself stays far below a quarter."""
+    assert host_cautions(before, after, seconds) == ()

@@ -1,7 +1,7 @@
 """How the plugin is tested: inner runs on a simulated machine, so that they are instant and always the same.
 
-The plugin's modules are imported here, before any inner run: ``pytester`` restores ``sys.modules`` after each, and would
-let them be imported again and again.
+The plugin's modules are imported here, before any inner run: ``pytester`` restores ``sys.modules`` after each, and
+they would be imported again and again.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.conftest import Runs, text_of
+from .conftest import Runs, text_of
 
 
 @pytest.mark.parametrize(("on", "legs"), [(True, "['cpu', 'stand-in']"), (False, "['stand-in']")])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import BLIND_GPU, Runs, text_of
+from .conftest import BLIND_GPU, Runs, text_of
 
 ONE = "@pytest.mark.gpu_budget(min_speedup=5)\ndef test_it(gpu_profile):\n    gpu_profile(fast)\n"
 EXPORT = "--gpu-profile-export=json:out.json"
@@ -123,7 +123,7 @@ def test_a_path_that_cannot_be_written_at_the_end(runs: Runs) -> None:
     result.assert_outcomes(passed=2)
     shown = text_of(result)
     assert "FAILED gpuprof: json:out.json could not be written (Is a directory)" in shown
-    assert "the records are in" in shown and "journal" in shown
+    assert "the records are in" in shown
     assert "budgets: 1 met" in shown
     assert len(runs.exported("other.json")["records"]) == len(runs.journal()) == 1
     assert "Traceback" not in shown + result.stderr.str()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.conftest import GPU, Runs, text_of
+from .conftest import GPU, Runs, text_of
 
 WHERE = {
     "the builder": ("raise Broken('here')\n    calls = iter([1])", "any"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.conftest import Runs
+from .conftest import Runs
 
 HEAVY = ("numpy", "torch", "scipy", "pynvml", "tabulate", "filelock", "threadpoolctl", "cupy", "pyopencl", "jax")
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.plugin.conftest import Runs
+from .conftest import Runs
 
 AT_THE_END = """
 import gc

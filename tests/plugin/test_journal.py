@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_gpuprof.plugin.journal import Journal
-from tests.plugin.conftest import Runs, text_of
+
+from .conftest import Runs, text_of
 
 TWO = """
 import json, pathlib
@@ -52,7 +53,13 @@ def test_a_full_disk_is_told_once_and_stops_nothing(runs: Runs, monkeypatch: pyt
 
     monkeypatch.setattr(os, "fsync", full)
     result = runs(
-        "def test_a(gpu_profile): gpu_profile(fast).require(min_speedup=5)\ndef test_b(gpu_profile): gpu_profile(fast)\n"
+        """
+def test_a(gpu_profile):
+    gpu_profile(fast).require(min_speedup=5)
+
+def test_b(gpu_profile):
+    gpu_profile(fast)
+"""
     )
     result.assert_outcomes(passed=2)
     shown = text_of(result)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.plugin.conftest import NO_GPU, Runs
+from .conftest import NO_GPU, Runs
 
 
-def properties(
-    runs: Runs, source: str, *args: str, on: bool = True, conftest: str | None = None
-) -> list[dict[str, str]]:
+def properties(runs: Runs, source: str, *args: str, **how: Any) -> list[dict[str, str]]:
     """Return the properties of each test, and assert that no name occurs twice in one."""
-    runs(source, "--junitxml=junit.xml", *args, on=on, conftest=conftest)
+    runs(source, "--junitxml=junit.xml", *args, **how)
     found = []
     for case in ElementTree.parse(runs.path / "junit.xml").iter("testcase"):
         pairs = [(each.attrib["name"], each.attrib["value"]) for each in case.iter("property")]
@@ -43,9 +42,8 @@ def test_a_test_tells_its_figures_and_verdicts(runs: Runs) -> None:
 
 def test_several_profiles_have_names_of_their_own(runs: Runs) -> None:
     """With several profiles, each property carries the profile's name."""
-    (told,) = properties(
-        runs, "def test_it(gpu_profile):\n    gpu_profile(fast, name='a'), gpu_profile(fast, name='b')\n"
-    )
+    source = "def test_it(gpu_profile):\n    gpu_profile(fast, name='a')\n    gpu_profile(fast, name='b')\n"
+    (told,) = properties(runs, source)
     assert {"gpuprof.a.speedup", "gpuprof.b.speedup"} <= set(told)
 
 

@@ -11,7 +11,8 @@ from pytest_gpuprof.core.environment import DeviceId
 from pytest_gpuprof.core.errors import MeasurementError
 from pytest_gpuprof.plugin import locks
 from pytest_gpuprof.plugin.locks import DeviceLocks
-from tests.plugin.conftest import Runs, text_of
+
+from .conftest import Runs, text_of
 
 fcntl = pytest.importorskip("fcntl")
 

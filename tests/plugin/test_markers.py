@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import Runs, machine, text_of
+from .conftest import HEAD, Runs, machine, text_of
 
 BUDGET_MISTAKES = {
     "min_spedup=5": "'min_spedup' is no budget; did you mean 'min_speedup'?",
@@ -218,12 +218,8 @@ def test_a_folder_with_an_at_sign_is_matched(runs: Runs) -> None:
     runs.pytester.makeini("[pytest]\ngpu_profile_budgets =\n  v1@old/*: min_speedup=5\n")
     folder = runs.path / "v1@old"
     folder.mkdir()
-    runs("")
-    (runs.path / "test_it.py").rename(folder / "test_it.py")
-    with (folder / "test_it.py").open("a", encoding="utf-8") as file:
-        file.write("\ndef test_a(gpu_profile):\n    gpu_profile(fast)\n")
-    result = runs.pytester.runpytest_inprocess("--gpu-profile", "--gpu-profile-devices=simulated:0",
-                                               "--gpu-profile-backend=simulated", "-p", "no:hypothesispytest")  # fmt: skip
+    (folder / "test_it.py").write_text(HEAD + "def test_a(gpu_profile):\n    gpu_profile(fast)\n", encoding="utf-8")
+    result = runs("", "v1@old")
     assert "budgets: 1 met" in text_of(result)
 
 
@@ -296,7 +292,7 @@ FORMS = {
     "async def test_it(gpu_profile_device): yield lambda: None": "an async test cannot be measured",
     "def test_it(gpu_profile_device, thing): return lambda: None": "the fixture 'thing' requests gpu_profile_device",
     "def test_it(thing): return lambda: None": "the fixture 'thing' requests gpu_profile_device",
-    "@pytest.mark.usefixtures('gpu_profile_device')\ndef test_it(): pass": "the test does not request gpu_profile_device",
+    "@pytest.mark.usefixtures('gpu_profile_device')\ndef test_it(): pass": "does not request gpu_profile_device itself",
     "import unittest\nclass TestIt(unittest.TestCase):\n    @pytest.mark.gpu_budget(min_speedup=5)\n"
     "    def test_it(self): pass": "a method of unittest.TestCase cannot be measured",
     "import unittest\n@pytest.mark.usefixtures('gpu_profile')\nclass TestIt(unittest.TestCase):\n"

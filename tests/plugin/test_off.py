@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.conftest import GPU, NO_GPU, Runs, text_of
+from .conftest import GPU, NO_GPU, Runs, text_of
 
 
 def test_each_workload_runs_exactly_once(runs: Runs) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from pytest_gpuprof.plugin.hooks import OPTIONS
 from pytest_gpuprof.plugin.settings import Export, Settings, budget_rules
-from tests.plugin.conftest import Runs, text_of
+
+from .conftest import Runs, text_of
 
 NATIVE_TOML = pytest.version_tuple >= (9, 0)
 """Whether this pytest reads ``pytest.toml``, where values have types."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.conftest import Runs, text_of
+from .conftest import Runs, text_of
 
 PLANNED = """
 def touch(name):
@@ -62,7 +62,7 @@ def test_the_plan_is_shown_and_nothing_is_run(runs: Runs, on: bool) -> None:
     assert "test_it.py::test_wrong error: 'min_spedup' is no budget; did you mean 'min_speedup'?" in shown
     assert "test_other" not in shown
     assert "5 tests, at most 87 s" in shown
-    assert not (runs.path / "test").exists() and not (runs.path / "fixture").exists()
+    assert not any((runs.path / name).exists() for name in ("test", "fixture"))
 
 
 def test_the_options_are_planned_with(runs: Runs) -> None:

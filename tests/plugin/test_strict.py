@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.conftest import BLIND_GPU, GPU, NO_GPU, Runs, text_of
-from tests.plugin.test_verdicts import MET, MISSED, NO_READING, SKIPS, TOO_CLOSE, outcome_of
+from .conftest import BLIND_GPU, GPU, NO_GPU, Runs, text_of
+from .test_verdicts import MET, MISSED, NO_READING, SKIPS, TOO_CLOSE, outcome_of
 
 STRICT = "--gpu-profile-strict"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.plugin.conftest import GPU, Runs, text_of
+from .conftest import GPU, Runs, text_of
 
 RESULTS = """
 @pytest.mark.gpu_budget(min_speedup=5)
@@ -31,7 +33,7 @@ def test_the_header_is_one_line_and_only_when_on(runs: Runs) -> None:
     """A run that measures says so in its header, and what it measures against; others say nothing."""
     shown = runs(RESULTS).stdout.lines
     assert len([line for line in shown if line.startswith("gpuprof: ")]) == 1
-    assert any("cpu against simulated:0, 3 to 24 rounds, inconclusive: warn" in line for line in shown)
+    assert any(" against simulated:0, 3 to 24 rounds, inconclusive: warn" in line for line in shown)
     assert not any(line.startswith("gpuprof: 0") for line in runs(RESULTS, on=False).stdout.lines)
 
 
@@ -50,7 +52,7 @@ def test_one_row_per_workload(runs: Runs) -> None:
 def test_the_speedup_says_what_it_is_against(runs: Runs) -> None:
     """Each row names the device, the CPU threads and that only computing is compared; a stand-in has its word."""
     for row in table(runs(RESULTS)):
-        assert "simulated:0 (simulated) vs" in row and "CPU thread" in row and "compute only" in row
+        assert re.search(r"simulated:0 \(simulated\) vs \d+ threads?, compute only$", row)
 
 
 def test_remarks_and_counts_are_below_the_table(runs: Runs) -> None:
@@ -151,15 +153,17 @@ def test_an_ascii_stream_gets_ascii(runs: Runs, monkeypatch: pytest.MonkeyPatch)
     shown = result.stdout.str()
     assert shown.isascii()
     assert "misses max_gpu_time 1 us" in shown
-    assert "+-0%" in shown
-    assert "\\x" not in shown and "?" not in shown.partition("budgets")[2]
+    assert "+-<0.1%" in shown
+    assert "\\x" not in shown
+    assert "?" not in shown
 
 
 def test_a_unicode_stream_gets_the_signs(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it can, the signs are shown."""
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
     shown = runs(RESULTS, "--tb=no", subprocess=True).stdout.str()
-    assert "±0%" in shown and "1 µs" in shown
+    assert "±<0.1%" in shown
+    assert "1 µs" in shown
 
 
 def test_the_table_is_shown_after_an_error_of_collection(runs: Runs) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import Runs, text_of
+from .conftest import Runs, text_of
 
 pytest.importorskip("xdist")
 
