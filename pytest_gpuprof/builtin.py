@@ -53,9 +53,10 @@ class Builtin:
 
     @hookimpl(trylast=True)
     def pytest_gpuprof_package_energy(self, info: DeviceInfo, device: Device) -> EnergyCounter | Reading | None:
-        """Return RAPL's counters; a simulated machine has no package."""
+        """Return RAPL's counters, and those of a simulated machine that has some."""
         if isinstance(device, SimulatedDevice):
-            return Reading.unavailable("the simulated machine has no CPU package counter")
+            counter = device.package_energy()
+            return counter or Reading.unavailable("this simulated machine has no energy counter in its CPU package")
         return _packages()
 
     @hookimpl(trylast=True)

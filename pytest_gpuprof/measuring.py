@@ -181,7 +181,14 @@ class Measuring:
     def _latency(self, leg: Leg, calls: int) -> PassResult:
         plan = self._legs[leg]
         self._watch(f"{calls} single calls on {plan.device.info.id}")
-        return latency_pass(plan, calls, threads=self._job.threads, seconds=self._job.plan.max_time_s)
+        plan_of_job = self._job.plan
+        return latency_pass(
+            plan,
+            calls,
+            threads=self._job.threads,
+            seconds=plan_of_job.max_time_s,
+            warmup_s=plan_of_job.warmup_s,
+        )
 
     def _energy(self, leg: Leg, board: Board | Reading) -> PassResult:
         plan = self._legs[leg]

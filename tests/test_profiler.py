@@ -172,7 +172,7 @@ def test_an_energy_ratio_needs_the_package_on_both_legs() -> None:
     budget = Budget("min_energy_ratio", 2)
     lacking = measure(Work(), budget).verdicts[0]
     assert lacking.outcome == "unavailable"
-    assert "no CPU package counter" in lacking.sentence
+    assert "no energy counter in its CPU package" in lacking.sentence
     taken = measure(Work(), budget, profiler=profiler_on(package_w=200))
     assert outcomes(taken) == {"min_energy_ratio": "met"}
     assert taken.energy_ratio == pytest.approx(20 * 200 / (200 + 350), rel=0.1)

@@ -118,7 +118,7 @@ class SimulatedBackend:
         cards: its GPUs.
         seed: of the noise.
         cpu_noise: relative spread of each call on the CPU.
-        cpu_watts: power of the CPU package under load, ``None`` if it cannot be read.
+        cpu_watts: power of the CPU package, which is always the same, ``None`` if it cannot be read.
     """
 
     name = "simulated"
@@ -165,7 +165,9 @@ class SimulatedBackend:
                     f"there is no device {device}; the simulated machine has {', '.join(map(str, infos))}"
                 )
             card = None if device.type == "cpu" else self._cards[device.index]
-            self._opened[device] = SimulatedDevice(infos[device], card, self.clock, self._random, self._cpu_noise)
+            self._opened[device] = SimulatedDevice(
+                infos[device], card, self.clock, self._random, self._cpu_noise, self.cpu_watts
+            )
         return self._opened[device]
 
     def owns(self, value: Any) -> bool:
@@ -177,7 +179,13 @@ class SimulatedDevice(HostDevice):
     """One simulated device: what a builder gets, and what the loop measures on."""
 
     def __init__(
-        self, info: DeviceInfo, card: Card | None, clock: SimulatedClock, rng: random.Random, cpu_noise: float
+        self,
+        info: DeviceInfo,
+        card: Card | None,
+        clock: SimulatedClock,
+        rng: random.Random,
+        cpu_noise: float,
+        package_watts: float | None = None,
     ) -> None:
         super().__init__(info, {"device": self})
         self.clock: SimulatedClock = clock
@@ -189,6 +197,7 @@ class SimulatedDevice(HostDevice):
         self._broken: str | None = None
         self._memory = _Memory(card.memory_bytes if card else None)
         self._power = _PowerCurve(card) if card else None
+        self._package_watts = package_watts
         if card is None:
             self.lacks = {"timer": "a CPU has no device events; its wall time is its time"}
         else:
@@ -245,6 +254,10 @@ class SimulatedDevice(HostDevice):
     def board(self) -> _Board | None:
         """Return the simulated sensors, ``None`` for the CPU."""
         return None if self._power is None or self.card is None else _Board(self.card, self._power, self.clock)
+
+    def package_energy(self) -> EnergyCounter | None:
+        """Return the counter of the machine's CPU package, ``None`` if it has none."""
+        return None if self._package_watts is None else _PackageCounter(self._package_watts, self.clock)
 
     def _check(self) -> None:
         if self._broken is not None:
@@ -404,6 +417,24 @@ class _Board:
 
     def facts(self) -> Environment:
         return Environment({"gpu": self._card.name, "simulated": True})
+
+
+class _PackageCounter:
+    """A package that takes the same power all the time, counted every millisecond as RAPL does."""
+
+    period_s = 1e-3
+    gain_error = 0.05
+
+    def __init__(self, watts: float, clock: SimulatedClock) -> None:
+        self._watts = watts
+        self._clock = clock
+
+    def read(self) -> Reading:
+        refreshed = math.floor(self._clock.time / self.period_s) * self.period_s
+        return Reading(self._watts * refreshed, quality="simulated")
+
+    def used_j(self, before: float, after: float, seconds: float) -> Reading:
+        return Reading(after - before, quality="simulated")
 
 
 class _EnergyCounter:

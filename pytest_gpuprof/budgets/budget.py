@@ -99,7 +99,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         ),
         _kind("max_gpu_time", "wall_time", "gpu", "s", "time", "gpu", "rounds", "GPU time"),
         _kind("max_device_time", "device_time", "gpu", "s", "time", "gpu", "rounds, device events", "device time"),
-        _kind("max_cpu_time", "wall_time", "cpu", "s", "time", "cpu", "rounds", "CPU time"),
+        _kind("max_cpu_time", "wall_time", "cpu", "s", "cpu time", "cpu", "rounds", "CPU time"),
         _kind("max_gpu_memory", "memory", "gpu", "B", "memory", "gpu", "memory", "GPU memory"),
         _kind("max_gpu_workspace", "workspace", "gpu", "B", "memory", "gpu", "memory", "GPU workspace", zero=True),
         _kind("max_cpu_memory", "memory", "cpu", "B", "memory", "cpu", "memory", "CPU memory"),
@@ -173,7 +173,7 @@ class Budget:
             raise BudgetError(
                 f"stat={self.stat!r} of {self.keyword}: percentiles exist for max_gpu_time and max_cpu_time only"
             )
-        if self.stat == "mean" and self.meaning.family not in ("time", "ratio"):
+        if self.stat == "mean" and self.meaning.family not in ("time", "cpu time", "ratio"):
             raise BudgetError(f"stat='mean' of {self.keyword}: a mean exists for times and their ratios only")
         sure = self.confidence
         if isinstance(sure, bool) or not isinstance(sure, (int, float)) or not 0.5 < sure < 1:
@@ -225,6 +225,8 @@ class Budget:
         matching = {name: value for name, value in self.limits.items() if name != "*" and _matches(name, device)}
         if matching:
             return matching[max(matching, key=len)]
+        if device.is_mig and isinstance(self.limit, Mapping):
+            return None  # a slice is not "the rest" of the cards: it has a key of its own, or no limit
         return self.limits.get("*")
 
 

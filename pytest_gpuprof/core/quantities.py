@@ -28,8 +28,8 @@ __all__ = [
 Unit = Literal["s", "B", "J", "W", "x", "1/s", "1/J", "Hz", "°C", "1"]
 """Base units: second, byte, joule, watt, ratio, items per second, items per joule, hertz, degree Celsius, a count."""
 
-Family = Literal["time", "ratio", "memory", "energy"]
-"""What kind of evidence a figure rests on: it decides which doubts can spoil a verdict on it."""
+Family = Literal["time", "cpu time", "ratio", "memory", "energy"]
+"""What kind of evidence a figure rests on: it decides which doubts can spoil a verdict on it. Time is the GPU leg's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,8 @@ class Measurement:
             return self.readings[metric]
         values = self.per_round(metric)
         if values:
-            return Reading(statistics.median(values))
+            simulated = self.device is not None and self.device.why_stand_in == "simulated"
+            return Reading(statistics.median(values), quality="simulated" if simulated else "measured")
         return self.missing
 
     def per_round(self, metric: str, stat: str = "median") -> tuple[float, ...]:

@@ -151,7 +151,7 @@ def _held_back(before: HostUse, after: HostUse, seconds: float) -> Sequence[Caut
             "cpu quota",
             f"the container's CPU quota held it back for {held_s:.2g} s of {seconds:.2g} s",
             "give the container more CPU, or the CPU leg fewer threads with cpu_threads=",
-            spoils("ratio") | spoils("time", outcomes=("missed",)),
+            spoils("ratio") | spoils("time", "cpu time", outcomes=("missed",)),
         ),
     )
 
@@ -169,6 +169,6 @@ def _crowded(before: HostUse, after: HostUse, seconds: float) -> Sequence[Cautio
             "crowded",
             f"other programs used {used:.1f} of the {after.cpus} CPUs meanwhile",
             "close them, or measure when they are done",
-            spoils("ratio", outcomes=("met",)) | spoils("time", outcomes=("missed",)),
+            spoils("ratio", outcomes=("met",)) | spoils("time", "cpu time", outcomes=("missed",)),
         ),
     )

@@ -76,9 +76,9 @@ class DeviceLocks:
         return (
             Caution(
                 "xdist",
-                f"{self._workers} xdist workers load the CPU, which makes wall times too long and the speedup too good",
+                f"{self._workers} xdist workers load the CPU, which slows the CPU leg and makes the speedup too good",
                 "measure with -n0",
-                spoils("ratio") | spoils("time", outcomes=("missed",)),
+                spoils("ratio") | spoils("cpu time", outcomes=("missed",)),
             ),
         )
 

@@ -79,6 +79,11 @@ def read_markers(item: pytest.Item, rules: Sequence[tuple[str, Mapping[str, Any]
     uses = FIXTURES.intersection(getattr(item, "fixturenames", ()))
     if not markers and not uses and item.get_closest_marker("gpu_profile") is None:
         return
+    if not uses and any(node is item for node, _ in item.iter_markers_with_node("gpu_profile")):
+        raise UsageError(
+            "the test is marked gpu_profile and measures nothing; request gpu_profile and call it, or request "
+            "gpu_profile_device and return the callable to measure"
+        )
     _check_form(item)
     options: dict[str, Any] = {}
     for marker in reversed(list(item.iter_markers("gpu_profile"))):

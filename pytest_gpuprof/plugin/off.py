@@ -17,6 +17,7 @@ from pytest_gpuprof.core.errors import Unavailable, UsageError
 from pytest_gpuprof.core.results import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin.markers import STATE, read_markers
+from pytest_gpuprof.plugin.outcome import fail
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.plugin.switch import BUILTIN
 from pytest_gpuprof.plugin.tally import KEY, OFF, say_unjudged
@@ -66,10 +67,8 @@ class Off:
         try:
             self._budgets += len(merge([limits], self._profiler.extensions.kinds))
         except UsageError as error:
-            failure = pytest.fail.Exception(str(error), pytrace=False)
-        else:
-            return profile
-        raise failure
+            fail(str(error))
+        return profile
 
     # -- hooks ------------------------------------------------------------------------------------------------------
 
@@ -82,7 +81,7 @@ class Off:
         except Unavailable as error:
             skip = pytest.skip.Exception(str(error), _use_item_location=True)
         except UsageError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+            fail(str(error))
         raise skip
 
     @pytest.hookimpl(tryfirst=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 else:
     Failed = pytest.fail.Exception  # its public name, which type checkers cannot use as a class
 
-__all__ = ["Failed", "GpuBudgetMissed", "GpuBudgetUnjudged", "apply", "fails"]
+__all__ = ["Failed", "GpuBudgetMissed", "GpuBudgetUnjudged", "apply", "fail", "fails"]
+
+
+def fail(message: str) -> NoReturn:
+    """Fail the test with one sentence and no traceback. This frame is not hidden, or pytest would tell that all are."""
+    raise Failed(message, pytrace=False) from None
 
 
 class GpuBudgetMissed(Failed):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import replace
@@ -24,6 +23,7 @@ from pytest_gpuprof.plugin.progress import Progress
 from pytest_gpuprof.plugin.settings import Settings, check_exports
 from pytest_gpuprof.plugin.switch import BUILTIN, SESSION, TALLY
 from pytest_gpuprof.plugin.tally import NOT_UNDER_XDIST, Tally
+from pytest_gpuprof.plugin.termination import Termination, without_our_frames
 from pytest_gpuprof.plugin.use import body_as_workload
 from pytest_gpuprof.profiler import Profiler
 from pytest_gpuprof.storage.codec import record_of
@@ -46,6 +46,7 @@ def start(config: pytest.Config) -> None:
     if settings.plan_only and settings.workers:
         raise UsageError("--gpu-profile-plan shows the tests of one process; run it with -n0")
     config.pluginmanager.register(Builtin(), BUILTIN)
+    config.pluginmanager.register(Termination(), "gpuprof-termination")
     extensions = Extensions(config.hook)
     if settings.plan_only:
         from pytest_gpuprof.plugin.planning import Planning
@@ -80,7 +81,6 @@ class Session:
         self._journal = Journal(config.rootpath, settings.worker)
         self._profiler: Profiler | None = None
         self._began_s = time.monotonic()
-        self._terminated: Any = None
 
     def _measuring(self) -> Profiler:
         """Return the profiler of this run; no backend is asked for anything before the first workload."""
@@ -146,32 +146,15 @@ class Session:
             with self._progress.of(job.name):
                 judged = self._measuring().require(job, known, budgets, owner=item.nodeid)
         except UsageError as error:
-            failure: outcome.Failed | None = pytest.fail.Exception(str(error), pytrace=False)
-        else:
-            state.profiles[job.name] = judged
-            new = judged.verdicts[len(known.verdicts) :]
-            failure = outcome.fails([(verdict, judged) for verdict in new], self._settings)
-            if failure is None:
-                return replace(judged, judge=profile.judge)
-        assert failure is not None
-        raise failure
+            outcome.fail(str(error))
+        state.profiles[job.name] = judged
+        new = judged.verdicts[len(known.verdicts) :]
+        failure = outcome.fails([(verdict, judged) for verdict in new], self._settings)
+        if failure is not None:
+            raise failure
+        return replace(judged, judge=profile.judge)
 
     # -- hooks ------------------------------------------------------------------------------------------------------
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
-        """Let SIGTERM end a measurement as Ctrl-C does: what was held still is restored, and all results are kept."""
-        try:
-            self._terminated = signal.signal(signal.SIGTERM, _interrupt)
-        except ValueError:  # not the main thread
-            self._terminated = None
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_unconfigure(self) -> None:
-        """Give SIGTERM back."""
-        if self._terminated is not None:
-            signal.signal(signal.SIGTERM, self._terminated)
-            self._terminated = None
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -189,7 +172,7 @@ class Session:
         try:
             read_markers(item, self._settings.budgets, self._extensions.kinds)
         except UsageError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+            outcome.fail(str(error))
         return (yield from self._told_plainly())
 
     @pytest.hookimpl(wrapper=True)
@@ -212,7 +195,10 @@ class Session:
         except Unavailable as error:
             raise self._missing(str(error)) from None
         except (UsageError, OutputsDiffer, MeasurementError) as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+            outcome.fail(str(error))
+        except BaseException as error:
+            error.__traceback__ = without_our_frames(error.__traceback__)
+            raise
 
     def _missing(self, reason: str) -> BaseException:
         """Return what a figure that is missing does to a test: skip it, or under strict fail it."""
@@ -329,7 +315,3 @@ class _TestJudge:
     def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
         __tracebackhide__ = True
         return self._session.require(self._item, self._job, profile, limits)
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt(f"signal {signal.Signals(signum).name}")

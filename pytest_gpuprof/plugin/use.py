@@ -15,6 +15,7 @@ from pytest_gpuprof.core.errors import OutputsDiffer, UsageError, WorkloadError
 from pytest_gpuprof.core.results import Profile
 from pytest_gpuprof.core.workload import Workload
 from pytest_gpuprof.plugin.markers import check_options
+from pytest_gpuprof.plugin.outcome import fail
 from pytest_gpuprof.plugin.switch import SESSION
 
 __all__ = ["GpuProfile", "Run", "body_as_workload", "measuring_for"]
@@ -44,10 +45,8 @@ def measuring_for(item: pytest.Item) -> Run:
             manager.register(found, SESSION)
         found.prepare(item)
     except UsageError as error:
-        failure = pytest.fail.Exception(str(error), pytrace=False)
-    else:
-        return found
-    raise failure
+        fail(str(error))
+    return found
 
 
 class GpuProfile:
@@ -75,8 +74,7 @@ class GpuProfile:
             check_options(options, "gpu_profile()")
             return self._run.profile(self._item, workload, options)
         except (UsageError, OutputsDiffer) as error:
-            failure = pytest.fail.Exception(str(error), pytrace=False)
-        raise failure from None
+            fail(str(error))
 
 
 def body_as_workload(item: pytest.Function) -> Workload:

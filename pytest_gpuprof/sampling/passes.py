@@ -86,7 +86,7 @@ def _one_memory_pass(plan: LegPlan, memory: PeakMemory, threads: int) -> tuple[i
     return max(0, peak - before_builder), max(0, peak - before_call)
 
 
-def latency_pass(plan: LegPlan, calls: int, *, threads: int, seconds: float) -> PassResult:
+def latency_pass(plan: LegPlan, calls: int, *, threads: int, seconds: float, warmup_s: float = 0.2) -> PassResult:
     """Time single synchronized calls, as a user of the workload waits for them.
 
     Args:
@@ -94,12 +94,17 @@ def latency_pass(plan: LegPlan, calls: int, *, threads: int, seconds: float) -> 
         calls: how many; fewer are taken if they do not fit into ``seconds``.
         threads: CPU threads the leg may use.
         seconds: time for the pass.
+        warmup_s: load before the first timed call, so that the ramp of the clock is not among the percentiles.
     """
     device = plan.device
     clock = device.clock
+    warm_calls = 0
     with threads_limited(device.threads, threads), built(plan) as leg:
-        for _ in range(_WARM_CALLS):
+        warm_until = clock.now() + warmup_s
+        while warm_calls < _WARM_CALLS or clock.now() < warm_until:
             leg.call()
+            device.synchronize()
+            warm_calls += 1
         with quiet():
             deadline = clock.now() + seconds
             taken: list[float] = []
@@ -107,7 +112,7 @@ def latency_pass(plan: LegPlan, calls: int, *, threads: int, seconds: float) -> 
                 if leg.reset is not None:
                     leg.reset()
                 taken.append(seconds_of(device, leg.function, 1))
-    return PassResult(series={"latency": tuple(taken)}, calls=len(taken) + _WARM_CALLS)
+    return PassResult(series={"latency": tuple(taken)}, calls=len(taken) + warm_calls)
 
 
 def energy_pass(

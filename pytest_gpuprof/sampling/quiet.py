@@ -55,7 +55,7 @@ def tracing() -> Caution | None:
         "traced",
         f"Python code is watched by {watcher}, which slows the CPU leg",
         "run without coverage or debugger (--no-cov)",
-        spoils("ratio") | spoils("time", outcomes=("missed",)),
+        spoils("ratio") | spoils("cpu time", outcomes=("missed",)),
     )
 
 

@@ -315,7 +315,7 @@ def _spikes(each: _Running) -> Sequence[Caution]:
             f"a round of {each.leg.plan.place} took {longest / usual:.1f} times as long as usual "
             f"({longest * each.iterations:.2g} s a sample), as when something is compiled or tuned in it",
             "raise --gpu-profile-warmup, or call the workload with every shape it meets before it is measured",
-            spoils("time", "ratio"),
+            spoils("time", "cpu time", "ratio"),
             frozenset({each.leg.plan.leg}),
         ),
     )

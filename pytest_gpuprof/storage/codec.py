@@ -77,13 +77,22 @@ def record_of(profile: Profile, *, test: str = "", attempt: int = 1) -> dict[str
             "stop_reason": profile.stop_reason,
             "cpu_threads": profile.threads,
             "work": {"items": profile.items, "flops": profile.flops, "bytes": profile.bytes},
-            "params": profile.params,
+            "params": {name: _short(value) for name, value in profile.params.items()},
             "not_judged": profile.not_judged,
             "out_of_time": profile.out_of_time,
             "environment": {"identity": profile.environment.identity, "state": profile.environment.state},
         }
     )
     return record
+
+
+def _short(value: Any) -> Any:
+    """Return a builder's parameter as stored: a number or a short text, whatever it was."""
+    plain = builtins_of(value)
+    if plain is None or isinstance(plain, (bool, int, float)):
+        return plain
+    text = plain if isinstance(plain, str) else repr(plain)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
 
 
 def _reading(reading: Reading) -> dict[str, Any]:
@@ -103,6 +112,7 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
             "kind": device.kind,
             "backend": device.backend,
             "memory_bytes": device.memory_bytes,
+            "mig": device.is_mig,
             "stand_in": device.why_stand_in,
         },
         "readings": {name: _reading(reading) for name, reading in measurement.readings.items()},
@@ -198,6 +208,7 @@ def _measurement_from(leg: Any, part: Mapping[str, Any]) -> Measurement:
             device["name"],
             device["kind"],
             device["backend"],
+            uuid="MIG-" if device["mig"] else None,  # the UUID itself is nobody's business, but its kind decides limits
             memory_bytes=device["memory_bytes"],
             why_stand_in=device["stand_in"],
         ),

@@ -187,11 +187,11 @@ def test_a_key_matches_whole_words_and_the_longest_wins(keys: dict[str, float], 
     "device", [card("NVIDIA A100-SXM4-40GB MIG 1g.5gb"), card("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "MIG-1")]
 )
 def test_a_slice_of_a_card_is_not_the_card(device: DeviceInfo) -> None:
-    """Only a key that says MIG means a slice; a limit for every device holds on a slice too."""
+    """Only a key that says MIG means a slice, not even the rest; a limit without devices holds on a slice too."""
     assert Budget("max_gpu_time", {"A100": 1.0}).limit_for(device) is None
     assert Budget("max_gpu_time", {"A100": 1.0, "MIG": 2.0}).limit_for(device) == 2.0
     assert Budget("max_gpu_time", {"MIG 1g.5gb": 3.0, "MIG": 2.0}).limit_for(device) == 3.0
-    assert Budget("max_gpu_time", {"A100": 1.0, "*": 4.0}).limit_for(device) == 4.0
+    assert Budget("max_gpu_time", {"A100": 1.0, "*": 4.0}).limit_for(device) is None
     assert Budget("max_gpu_time", 4.0).limit_for(device) == 4.0
 
 

@@ -163,7 +163,7 @@ def test_allocators_that_hold_memory_back_say_how_much(machine: SimulatedBackend
 def test_latency_is_that_of_single_synchronized_calls() -> None:
     """Launch, kernel and synchronization of each, as somebody waits for it; warm calls only."""
     machine = exact_machine()
-    result = latency_pass(leg_on(machine, running(1e-3)), 50, threads=1, seconds=30)
+    result = latency_pass(leg_on(machine, running(1e-3)), 50, threads=1, seconds=30, warmup_s=0)
     series = result.series["latency"]
     assert len(series) == 50
     card = EXACT

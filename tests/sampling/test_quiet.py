@@ -101,7 +101,7 @@ def test_a_tracer_is_a_doubt_about_the_cpu_leg() -> None:
     assert traced is not None
     assert profiled is not None
     assert traced.code == profiled.code == "traced"
-    assert traced.spoils == {("ratio", "met"), ("ratio", "missed"), ("time", "missed")}
+    assert traced.spoils == {("ratio", "met"), ("ratio", "missed"), ("cpu time", "missed")}
 
 
 class _Threads:

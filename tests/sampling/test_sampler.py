@@ -386,7 +386,9 @@ def test_a_round_in_which_something_was_compiled_is_a_doubt_about_its_leg(leg: A
     taken = take(legs_on(exact_machine(), work), watch=watch)
     (caution,) = taken.legs[leg].cautions
     assert (caution.code, set(caution.legs or ())) == ("compiled", {leg})
-    assert caution.spoils == {(family, outcome) for family in ("time", "ratio") for outcome in ("met", "missed")}
+    assert caution.spoils == {
+        (family, outcome) for family in ("time", "cpu time", "ratio") for outcome in ("met", "missed")
+    }
     assert " times as long as usual (0.2" in caution.message
     assert taken.legs[other].cautions == ()
 
