@@ -18,6 +18,8 @@ import scipy.special  # noqa: F401  # see above
 
 with contextlib.suppress(ImportError):
     import torch  # noqa: F401  # see above
+
+    import tests.simulators.torch_device  # noqa: F401  # a process can load the simulated device only once
 with contextlib.suppress(ImportError):
     import pyopencl.array  # noqa: F401  # see above
 

@@ -18,8 +18,8 @@ from typing import Any, cast
 
 import pytest
 
-from . import SimulatorUnavailable
-from .nvml import DEVICE_SETTINGS, MACHINE_SETTINGS, build, entry_points, environment
+from tests.simulators import SimulatorUnavailable
+from tests.simulators.nvml import DEVICE_SETTINGS, MACHINE_SETTINGS, build, entry_points, environment
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import SimulatorUnavailable, torch_device
-from .torch_device import DEVICE_TYPE, Control
+from tests.simulators import SimulatorUnavailable, torch_device
+from tests.simulators.torch_device import DEVICE_TYPE, Control
 
 if TYPE_CHECKING:
     import torch
@@ -30,31 +30,13 @@ HOUR = 3600.0
 ILLEGAL_ACCESS = "CUDA error: an illegal memory access was encountered"
 
 
-@pytest.fixture(scope="session")
-def build_directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that outlives the run, so that only the first run compiles the device."""
-    if request.config.pluginmanager.hasplugin("cacheprovider"):
-        cache: pytest.Cache = request.config.cache
-        return cache.mkdir("torch-device")
-    return tmp_path_factory.mktemp("torch-device")
-
-
-@pytest.fixture(scope="session")
-def loaded_device(build_directory: Path) -> Control:
-    """The device, loaded once for the whole process."""
-    try:
-        return torch_device.load(build_directory)
-    except SimulatorUnavailable as error:
-        pytest.skip(f"NOT TESTED on the simulated torch device: {error}")
-
-
 @pytest.fixture
-def control(loaded_device: Control) -> Iterator[Control]:
+def control(simgpu: Control) -> Iterator[Control]:
     """The device's control, on the first device, with nothing left over from another test."""
-    loaded_device.reset()
+    simgpu.reset()
     torch.accelerator.set_device_index(0)
-    yield loaded_device
-    loaded_device.reset()
+    yield simgpu
+    simgpu.reset()
 
 
 def timing_event() -> torch.Event:
@@ -110,15 +92,15 @@ def test_load_without_ninja(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         torch_device.load(tmp_path)
 
 
-@pytest.mark.usefixtures("loaded_device")
-def test_load_after_a_backward_pass(build_directory: Path) -> None:
+@pytest.mark.usefixtures("simgpu")
+def test_load_after_a_backward_pass() -> None:
     """A process that loads the device after a backward pass is told why the device could not be used there."""
-    program = f"""
+    program = """
 import torch
 from pathlib import Path
 from tests.simulators.torch_device import load
 torch.ones((), requires_grad=True).clone().backward()
-load(Path({str(build_directory)!r}))
+load(Path(".simulators"))
 """
     root = Path(__file__).parents[2]
     ended = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
