@@ -93,7 +93,7 @@ _COLUMNS: Mapping[str, _Column] = {
     "power": _Column("power", "W", lambda p: p.gpu.reading("power")),
 }
 
-_ALWAYS = ("cpu", "gpu", "speedup", "reference", "over-reference", "memory", "energy")
+_ALWAYS = ("cpu", "gpu", "speedup", "over-reference", "cpu-memory", "memory", "energy")
 """Columns that are shown by themselves if any row has something to say in them; the others are shown when named."""
 
 _BASE_DIGITS = 3
