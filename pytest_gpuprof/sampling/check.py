@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from pytest_gpuprof.core.errors import OutputsDiffer
 from pytest_gpuprof.core.protocols import Arrays
@@ -40,72 +41,66 @@ def compare_outputs(
             raise OutputsDiffer(f"the legs of {name!r} computed different things: check= returned False")
         return
     tolerance = dict(check) if isinstance(check, Mapping) else None
-    _compare(name, "the output", expected, actual, tolerance, arrays)
+    _Comparison(name, tolerance, arrays).parts("the output", expected, actual)
 
 
-def _compare(
-    name: str,
-    where: str,
-    expected: Any,
-    actual: Any,
-    tolerance: Mapping[str, float] | None,
-    arrays: tuple[Arrays | None, Arrays | None],
-) -> None:
-    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
-        if expected.keys() != actual.keys():
-            raise _differ(name, where, f"has the keys {sorted(map(str, expected))} and {sorted(map(str, actual))}")
-        for key in expected:
-            _compare(name, f"{where}[{key!r}]", expected[key], actual[key], tolerance, arrays)
-        return
-    if isinstance(expected, (list, tuple)) and isinstance(actual, (list, tuple)):
-        if len(expected) != len(actual):
-            raise _differ(name, where, f"has {len(expected)} and {len(actual)} parts")
-        for index, pair in enumerate(zip(expected, actual, strict=True)):
-            _compare(name, f"{where}[{index}]", *pair, tolerance, arrays)
-        return
-    _compare_values(name, where, expected, actual, tolerance, arrays)
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """One comparison: of which workload, how exact, and how its arrays come to the host."""
 
+    name: str
+    tolerance: Mapping[str, float] | None
+    arrays: tuple[Arrays | None, Arrays | None]
 
-def _compare_values(
-    name: str,
-    where: str,
-    expected: Any,
-    actual: Any,
-    tolerance: Mapping[str, float] | None,
-    arrays: tuple[Arrays | None, Arrays | None],
-) -> None:
-    import numpy
+    def parts(self, where: str, expected: Any, actual: Any) -> None:
+        """Compare two outputs, part by part where they have parts."""
+        if isinstance(expected, Mapping) and isinstance(actual, Mapping):
+            if expected.keys() != actual.keys():
+                self._differ(where, f"has the keys {sorted(map(str, expected))} and {sorted(map(str, actual))}")
+            for key in expected:
+                self.parts(f"{where}[{key!r}]", expected[key], actual[key])
+        elif isinstance(expected, (list, tuple)) and isinstance(actual, (list, tuple)):
+            if len(expected) != len(actual):
+                self._differ(where, f"has {len(expected)} and {len(actual)} parts")
+            for index, (left, right) in enumerate(zip(expected, actual, strict=True)):
+                self.parts(f"{where}[{index}]", left, right)
+        else:
+            self._values(where, expected, actual)
 
-    precisions = [
-        side.precision(value) for side, value in zip(arrays, (expected, actual), strict=True) if side is not None
-    ]
-    left, right = (
-        value if side is None else side.host(value) for side, value in zip(arrays, (expected, actual), strict=True)
-    )
-    numeric = (numpy.ndarray, numpy.generic, int, float, complex)
-    if not isinstance(left, numeric) or not isinstance(right, numeric):
-        if type(left) is not type(right) or _unequal(left, right):
-            raise _differ(name, where, f"is {_short(left)} on the CPU and {_short(right)} on the GPU")
-        return
-    left, right = numpy.asarray(left), numpy.asarray(right)
-    # An adapter knows its own arrays only; what a callable has brought to the host itself tells its type here.
-    precisions += [float(numpy.finfo(side.dtype).eps) for side in (left, right) if side.dtype.kind in "fc"]
-    if left.shape != right.shape:
-        raise _differ(name, where, f"has the shape {left.shape} on the CPU and {right.shape} on the GPU")
-    if left.size == 0:
-        return
-    inexact = numpy.issubdtype(left.dtype, numpy.inexact) or numpy.issubdtype(right.dtype, numpy.inexact)
-    if not inexact:
-        wrong = left != right
-    else:
-        wrong = ~numpy.isclose(right, left, equal_nan=True, **_tolerances(left, tolerance, precisions))
-    if wrong.any():
-        index = tuple(int(part) for part in numpy.argwhere(wrong)[0]) if left.ndim else ()
-        raise _differ(
-            name,
-            where,
-            f"differs in {int(wrong.sum())} of {left.size} elements, first at {index or 'its only element'}: "
-            f"{left[index]} on the CPU, {right[index]} on the GPU",
+    def _values(self, where: str, expected: Any, actual: Any) -> None:
+        import numpy
+
+        sides = list(zip(self.arrays, (expected, actual), strict=True))
+        precisions = [side.precision(value) for side, value in sides if side is not None]
+        left, right = (value if side is None else side.host(value) for side, value in sides)
+        numeric = (numpy.ndarray, numpy.generic, int, float, complex)
+        if not isinstance(left, numeric) or not isinstance(right, numeric):
+            if type(left) is not type(right) or _unequal(left, right):
+                self._differ(where, f"is {_short(left)} on the CPU and {_short(right)} on the GPU")
+            return
+        left, right = numpy.asarray(left), numpy.asarray(right)
+        # An adapter knows its own arrays only; what a callable has brought to the host itself tells its type here.
+        precisions += [float(numpy.finfo(side.dtype).eps) for side in (left, right) if side.dtype.kind in "fc"]
+        if left.shape != right.shape:
+            self._differ(where, f"has the shape {left.shape} on the CPU and {right.shape} on the GPU")
+        if left.size == 0:
+            return
+        if left.dtype.kind in "fc" or right.dtype.kind in "fc":
+            wrong = ~numpy.isclose(right, left, equal_nan=True, **_tolerances(left, self.tolerance, precisions))
+        else:
+            wrong = left != right
+        if wrong.any():
+            index = tuple(int(part) for part in numpy.argwhere(wrong)[0]) if left.ndim else ()
+            self._differ(
+                where,
+                f"differs in {int(wrong.sum())} of {left.size} elements, first at {index or 'its only element'}: "
+                f"{left[index]} on the CPU, {right[index]} on the GPU",
+            )
+
+    def _differ(self, where: str, how: str) -> NoReturn:
+        raise OutputsDiffer(
+            f"the legs of {self.name!r} computed different things: {where} {how}; "
+            "if that is meant, say check=False or give tolerances with check=dict(rtol=, atol=)"
         )
 
 
@@ -133,10 +128,3 @@ def _unequal(left: Any, right: Any) -> bool:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _differ(name: str, where: str, how: str) -> OutputsDiffer:
-    return OutputsDiffer(
-        f"the legs of {name!r} computed different things: {where} {how}; "
-        "if that is meant, say check=False or give tolerances with check=dict(rtol=, atol=)"
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from .conftest import GPU, Runs, text_of
@@ -280,3 +282,22 @@ def test_it(gpu_profile):
 """
     )
     assert (record["name"], record["outcome"]) == ("b", "passed")
+
+
+def test_the_error_of_a_workload_shows_the_workload_only(runs: Runs) -> None:
+    """The traceback leads from the test to the line that failed, with no frame of ours between them."""
+    result = runs(
+        """
+def broken(device):
+    def work():
+        raise RuntimeError("the kernel failed")
+    return work
+
+def test_it(gpu_profile):
+    gpu_profile(broken, backend="simulated")
+"""
+    )
+    shown = text_of(result)
+    assert "the kernel failed" in shown
+    assert "in the first call" in shown or sys.version_info < (3, 11)  # notes came with Python 3.11
+    assert "pytest_gpuprof/" not in shown.partition("= FAILURES =")[2].partition("short test summary")[0]

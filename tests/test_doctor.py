@@ -1,0 +1,99 @@
+"""What a machine can measure, line by line: each thing available, or why not and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from pytest_gpuprof import hookimpl
+from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
+from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
+from pytest_gpuprof.core.errors import Unavailable
+from pytest_gpuprof.doctor import Line, examine
+from pytest_gpuprof.extensions import Extensions
+
+
+class Lab(SimulatedBackend):
+    """A simulated card that a user has brought as a backend of his own."""
+
+    name = "lab"
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """Return the card as a GPU."""
+        return (DeviceInfo(DeviceId("lab"), "Simulated T4", "gpu", self.name, memory_bytes=2**34),)
+
+
+class Absent(SimulatedBackend):
+    """A backend whose framework is not there."""
+
+    name = "absent"
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """Say why there is no device."""
+        raise Unavailable("Absent is not installed; pip install absent")
+
+
+class Closed(Lab):
+    """A card that is there and cannot be opened."""
+
+    name = "closed"
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """Return the card as a GPU."""
+        return (DeviceInfo(DeviceId("closed"), "Simulated T4", "gpu", self.name),)
+
+    def open(self, device: DeviceId) -> Any:
+        """Fail as a driver does."""
+        raise RuntimeError("all devices are busy")
+
+
+class Plugin:
+    """Brings the backends."""
+
+    @hookimpl
+    def pytest_gpuprof_backends(self) -> Iterable[SimulatedBackend]:
+        """Return them."""
+        return [Lab([Card()]), Absent(), Closed()]
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[Line]:
+    """What the doctor says of this machine with the plugin's backends."""
+    return list(examine(Extensions.standalone([Plugin()])))
+
+
+def of(lines: Sequence[Line], what: str) -> Line:
+    """Return the line about something."""
+    return next(line for line in lines if line.what == what)
+
+
+def test_every_line_is_available_or_says_why(lines: list[Line]) -> None:
+    """Never neither, and a reason is never empty."""
+    assert all((line.found is None) == bool(line.reason) or line.found for line in lines)
+    assert all(line.reason for line in lines if line.found is None)
+
+
+def test_a_backend_that_is_missing_says_how_to_get_it(lines: list[Line]) -> None:
+    """In the words of its adapter."""
+    assert of(lines, "absent") == Line("backends", "absent", None, "Absent is not installed; pip install absent")
+
+
+def test_a_device_is_asked_for_each_reading(lines: list[Line]) -> None:
+    """Its own events and its allocator; a simulated machine opens as ``simulated``, so its card is not asked here."""
+    assert of(lines, "lab:0 by lab").found == "Simulated T4, 16 GiB"
+
+
+def test_a_device_that_cannot_be_opened_does_not_end_the_report(lines: list[Line]) -> None:
+    """What it says is told, and the lines after it are there."""
+    assert "all devices are busy" in of(lines, "closed:0 by closed: opening it").reason
+    assert any(line.section == "NVIDIA driver" for line in lines)
+
+
+def test_sections_are_not_interrupted(lines: list[Line]) -> None:
+    """Each heading stands once."""
+    sections = [line.section for line in lines]
+    assert len(dict.fromkeys(sections)) == sum(
+        here != before for here, before in zip(sections, ["", *sections], strict=False)
+    )
