@@ -160,7 +160,7 @@ class Backend(Protocol):
         name: as in ``backend=``.
         parameters: names of a builder's first parameter that it serves.
         frameworks: top-level modules that point to it when a builder's module has them among its globals.
-        host: the backend that runs the CPU leg of its workloads.
+        host: the backend that runs the CPU leg of its workloads; it has a device ``cpu``.
     """
 
     @property
