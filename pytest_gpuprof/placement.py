@@ -15,7 +15,7 @@ from pytest_gpuprof.core.workload import Workload, frameworks_of
 __all__ = ["ANY", "Accelerator", "accelerators", "backend_of", "cpu_workload"]
 
 ANY = "any"
-"""In a list of devices: where none of the others runs a workload, the best accelerator there is, a stand-in included."""
+"""Among devices: where none of the others runs a workload, the best accelerator there is, a stand-in included."""
 
 
 @dataclass(frozen=True, slots=True)
