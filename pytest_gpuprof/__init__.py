@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pytest_gpuprof.core.errors import Unavailable as Unavailable
     from pytest_gpuprof.core.errors import UsageError as UsageError
     from pytest_gpuprof.core.errors import WorkloadError as WorkloadError
+    from pytest_gpuprof.core.profile import Profile as Profile
     from pytest_gpuprof.core.results import Caution as Caution
     from pytest_gpuprof.core.results import Measurement as Measurement
-    from pytest_gpuprof.core.results import Profile as Profile
     from pytest_gpuprof.core.results import Reading as Reading
     from pytest_gpuprof.core.results import Verdict as Verdict
     from pytest_gpuprof.core.workload import Workload as Workload
@@ -55,7 +55,7 @@ _HOMES = {
     "MeasurementError": "core.errors",
     "OutputsDiffer": "core.errors",
     "Plan": "sampling.plan",
-    "Profile": "core.results",
+    "Profile": "core.profile",
     "Profiler": "profiler",
     "Reading": "core.results",
     "Unavailable": "core.errors",

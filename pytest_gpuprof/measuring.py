@@ -10,8 +10,9 @@ from pytest_gpuprof.backends.host import SYSTEM_CLOCK
 from pytest_gpuprof.budgets.budget import Budget
 from pytest_gpuprof.budgets.verdict import BudgetRule
 from pytest_gpuprof.core.environment import Environment
+from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.protocols import Board, Clock, Device, EnergyCounter, PeakMemory
-from pytest_gpuprof.core.results import Caution, Leg, Measurement, Profile, Quality, Reading
+from pytest_gpuprof.core.results import Caution, Leg, Measurement, Quality, Reading
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, Wanted
 from pytest_gpuprof.meters.conditions import board_cautions, host_cautions, host_use

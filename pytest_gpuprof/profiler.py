@@ -13,8 +13,9 @@ from typing import Any
 from pytest_gpuprof.budgets.budget import Budget, merge
 from pytest_gpuprof.budgets.verdict import confirm, judge
 from pytest_gpuprof.core.errors import BudgetMissed, GpuprofError, UsageError
+from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.protocols import Device
-from pytest_gpuprof.core.results import Caution, Leg, Measurement, Profile, Reading, Verdict
+from pytest_gpuprof.core.results import Caution, Leg, Measurement, Reading, Verdict
 from pytest_gpuprof.core.workload import Check
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, JobMaker, wanted_by

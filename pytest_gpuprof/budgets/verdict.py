@@ -9,8 +9,9 @@ from typing import Any
 
 from pytest_gpuprof.budgets.budget import Budget, log_margin
 from pytest_gpuprof.core.environment import DeviceInfo
+from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.quantities import format_quantity
-from pytest_gpuprof.core.results import Caution, Measurement, Outcome, Profile, Reading, Round, Verdict
+from pytest_gpuprof.core.results import Caution, Measurement, Outcome, Reading, Round, Verdict
 from pytest_gpuprof.stats.decision import LOOKS, decide, mean_interval
 from pytest_gpuprof.stats.summary import needed_for_quantile, quantile, quantile_interval
 

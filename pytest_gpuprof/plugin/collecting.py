@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_gpuprof import __version__
-from pytest_gpuprof.core.results import Profile
+from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.placement import ANY
 from pytest_gpuprof.plugin.settings import Settings

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_gpuprof.budgets.budget import Budget, Kind, merge
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.core.results import Profile
+from pytest_gpuprof.core.profile import Profile
 
 __all__ = ["PROFILE_OPTIONS", "STATE", "TestState", "check_options", "read_markers"]
 

@@ -14,7 +14,7 @@ import pytest
 from pytest_gpuprof.budgets.budget import merge
 from pytest_gpuprof.builtin import Builtin
 from pytest_gpuprof.core.errors import Unavailable, UsageError
-from pytest_gpuprof.core.results import Profile
+from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin.markers import STATE, read_markers
 from pytest_gpuprof.plugin.outcome import fail

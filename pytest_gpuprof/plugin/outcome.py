@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pytest_gpuprof.core.results import Profile, Verdict
+from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.results import Verdict
 from pytest_gpuprof.plugin.settings import Settings
 
 if TYPE_CHECKING:

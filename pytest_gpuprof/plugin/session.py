@@ -12,7 +12,7 @@ import pytest
 from pytest_gpuprof.budgets.budget import Budget, merge
 from pytest_gpuprof.builtin import Builtin
 from pytest_gpuprof.core.errors import MeasurementError, OutputsDiffer, Unavailable, UsageError
-from pytest_gpuprof.core.results import Profile
+from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin import outcome
 from pytest_gpuprof.plugin.collecting import Collected, property_pairs

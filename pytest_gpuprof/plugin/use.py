@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pytest
 
 from pytest_gpuprof.core.errors import OutputsDiffer, UsageError, WorkloadError
-from pytest_gpuprof.core.results import Profile
+from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.workload import Workload
 from pytest_gpuprof.plugin.markers import check_options
 from pytest_gpuprof.plugin.outcome import fail
@@ -62,7 +62,7 @@ class GpuProfile:
         self.enabled = run.enabled
 
     def __call__(self, workload: Any, /, **options: Any) -> Profile:
-        """Measure a workload here and now, and return its :class:`~pytest_gpuprof.core.results.Profile`.
+        """Measure a workload here and now, and return its :class:`~pytest_gpuprof.core.profile.Profile`.
 
         Args:
             workload: a builder, a workload, or ``call(function, arguments…)``.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.quantities import Unit, format_number, scale_for
-from pytest_gpuprof.core.results import Measurement, Profile, Reading
+from pytest_gpuprof.core.results import Measurement, Reading
 from pytest_gpuprof.stats.summary import summarize
 
 __all__ = ["Remark", "Row", "counts", "describe_counts", "remarks", "tables"]

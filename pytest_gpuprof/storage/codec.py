@@ -12,7 +12,8 @@ from typing import Any
 
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Environment
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.core.results import Caution, Measurement, Profile, Reading, Round, Verdict
+from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.results import Caution, Measurement, Reading, Round, Verdict
 
 __all__ = ["SCHEMA", "builtins_of", "profile_from", "record_of"]
 

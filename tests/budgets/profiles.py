@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Environment
-from pytest_gpuprof.core.results import Caution, Leg, Measurement, Profile, Reading, Round
+from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.results import Caution, Leg, Measurement, Reading, Round
 
 CARD = DeviceInfo(DeviceId("cuda"), "NVIDIA H200", "gpu", "torch", memory_bytes=141 * 2**30)
 HOST = DeviceInfo(DeviceId("cpu"), "AMD EPYC 9654", "cpu", "torch")

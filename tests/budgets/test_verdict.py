@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pytest_gpuprof.budgets.budget import KINDS, Budget, Kind
 from pytest_gpuprof.budgets.verdict import BudgetRule, confirm, judge
-from pytest_gpuprof.core.results import Caution, Measurement, Outcome, Profile, Reading, Round, spoils
+from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.results import Caution, Measurement, Outcome, Reading, Round, spoils
 from pytest_gpuprof.stats.decision import LOOKS
 from tests.budgets.profiles import CARD, leg_of, profile_of
 

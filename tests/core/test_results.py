@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import Unavailable
-from pytest_gpuprof.core.results import Caution, Leg, Measurement, Profile, Reading, Round, Verdict, spoils
+from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.results import Caution, Leg, Measurement, Reading, Round, Verdict, spoils
 
 repeatable = settings(derandomize=True, deadline=None)
 

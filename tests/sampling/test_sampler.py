@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend, SimulatedDevice
-from pytest_gpuprof.core.results import Measurement, Profile, Round
+from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.results import Measurement, Round
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.sampler import LegRounds, take_rounds
 from tests.sampling.machines import EXACT, After, device_of, exact_machine, leg_on, legs_on, meters, running, take

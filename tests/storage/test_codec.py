@@ -18,7 +18,8 @@ from pytest_gpuprof.backends.simulated import SimulatedDevice
 from pytest_gpuprof.budgets.budget import KINDS, Budget
 from pytest_gpuprof.budgets.verdict import judge
 from pytest_gpuprof.core.errors import Unavailable, UsageError
-from pytest_gpuprof.core.results import Caution, Measurement, Profile, Reading, Verdict, spoils
+from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.results import Caution, Measurement, Reading, Verdict, spoils
 from pytest_gpuprof.profiler import Profiler, profile
 from pytest_gpuprof.storage.codec import SCHEMA, builtins_of, profile_from, record_of
 from tests.budgets.profiles import leg_of, profile_of

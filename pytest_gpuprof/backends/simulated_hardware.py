@@ -1,0 +1,253 @@
+"""What a simulated machine is made of: a clock set by hand, cards, memory that runs out, sensors that lag behind."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pytest_gpuprof.core.environment import Environment
+from pytest_gpuprof.core.protocols import Conditions, EnergyCounter
+from pytest_gpuprof.core.results import Reading
+
+__all__ = [
+    "Card",
+    "Memory",
+    "PackageCounter",
+    "PowerCurve",
+    "SimulatedBoard",
+    "SimulatedBuffer",
+    "SimulatedClock",
+    "SimulatedOutOfMemory",
+]
+
+
+class SimulatedOutOfMemory(RuntimeError):
+    """An allocation was larger than what is free on the simulated device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a simulated GPU is like. The defaults are of the order of a data-centre card driven from Python.
+
+    Args:
+        name: shown by reports; budgets given per device match it.
+        launch_s: host time to launch one kernel.
+        latency_s: time from launch to start on an idle device.
+        mark_s: host time to record an event.
+        sync_s: host time of a synchronization, beyond waiting.
+        resolution_s: step of the events' clock.
+        queue_depth: launches outstanding before the host blocks.
+        noise: relative spread of each kernel's time (log-normal).
+        memory_bytes: its memory.
+        idle_w, busy_w: power without and under load.
+        energy_period_s: how often the energy counter is refreshed.
+        has_energy: whether there is an energy counter at all.
+        speed_at: relative clock speed at a time, for throttling; ``None`` is always 1.
+        shared_from: the time from which another process uses the card, ``None`` for never.
+    """
+
+    name: str = "Simulated GPU"
+    launch_s: float = 4e-6
+    latency_s: float = 1.5e-6
+    mark_s: float = 0.9e-6
+    sync_s: float = 8e-6
+    resolution_s: float = 0.5e-6
+    queue_depth: int = 1024
+    noise: float = 0.003
+    memory_bytes: int = 16 * 2**30
+    idle_w: float = 70.0
+    busy_w: float = 350.0
+    energy_period_s: float = 0.1
+    has_energy: bool = True
+    speed_at: Callable[[float], float] | None = None
+    shared_from: float | None = None
+
+
+class SimulatedClock:
+    """A host clock that moves only when something takes time. Reading it takes a little, as on a real host."""
+
+    def __init__(self, read_s: float = 60e-9) -> None:
+        self._now = 1000.0
+        self._read_s = read_s
+
+    def now(self) -> float:
+        """Return the simulated time in seconds."""
+        self._now += self._read_s
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += seconds
+
+    def advance_to(self, moment: float) -> None:
+        """Let time pass until ``moment``, if that is still to come."""
+        self._now = max(self._now, moment)
+
+    @property
+    def time(self) -> float:
+        """The simulated time, without the cost of reading it."""
+        return self._now
+
+
+class SimulatedBuffer:
+    """Simulated memory, live until it is deleted or closed."""
+
+    def __init__(self, memory: Memory, nbytes: int, label: str) -> None:
+        self._memory: Memory | None = None
+        memory.take(nbytes, label)
+        self._memory = memory
+        self.nbytes = nbytes
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self._memory is not None:
+            self._memory.give(self.nbytes)
+            self._memory = None
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Memory:
+    """Exact accounting of what is allocated, with a limit or without."""
+
+    def __init__(self, total: int | None) -> None:
+        self._total = total
+        self._live = 0
+        self._peak = 0
+
+    def take(self, nbytes: int, label: str) -> None:
+        """Allocate, or raise SimulatedOutOfMemory."""
+        if self._total is not None and self._live + nbytes > self._total:
+            raise SimulatedOutOfMemory(
+                f"out of memory on {label}: tried to allocate {nbytes} bytes, {self._total - self._live} are free"
+            )
+        self._live += nbytes
+        self._peak = max(self._peak, self._live)
+
+    def give(self, nbytes: int) -> None:
+        """Free."""
+        self._live -= nbytes
+
+    def live_bytes(self) -> int:
+        """Return the bytes live now."""
+        return self._live
+
+    def reset_peak(self) -> None:
+        """Forget the peak."""
+        self._peak = self._live
+
+    def peak_bytes(self) -> int:
+        """Return the most bytes live since the peak was forgotten."""
+        return self._peak
+
+    def reserved_bytes(self) -> int | None:
+        """Return ``None``: nothing is kept that is not live."""
+        return None
+
+
+class PowerCurve:
+    """Idle power, and busy power while at least one kernel runs; its integral is what a counter counts."""
+
+    def __init__(self, card: Card) -> None:
+        self._card = card
+        self._done_s = 0.0  # busy time of intervals that are over
+        self._open: deque[tuple[float, float]] = deque()  # disjoint and in order
+        self._end = 0.0
+
+    def busy(self, start: float, end: float) -> None:
+        """Draw busy power between two moments."""
+        start = max(start, self._end)  # streams that overlap count once
+        if end > start:
+            self._open.append((start, end))
+            self._end = end
+
+    def energy_j(self, moment: float) -> float:
+        """Return joules since time 0. ``moment`` must not fall by more than one refresh period between calls."""
+        margin = moment - 10 * self._card.energy_period_s
+        while self._open and self._open[0][1] <= margin:
+            start, end = self._open.popleft()
+            self._done_s += end - start
+        busy = self._done_s + sum(max(0.0, min(end, moment) - start) for start, end in self._open if start < moment)
+        return self._card.idle_w * moment + (self._card.busy_w - self._card.idle_w) * busy
+
+
+class SimulatedBoard:
+    """The simulated card's sensors."""
+
+    def __init__(self, card: Card, power: PowerCurve, clock: SimulatedClock) -> None:
+        self._card = card
+        self._power = power
+        self._clock = clock
+
+    def energy(self) -> EnergyCounter | Reading:
+        """Return the energy counter, or why the card has none."""
+        if not self._card.has_energy:
+            return Reading.unavailable(f"{self._card.name} has no energy counter (simulated)")
+        return _EnergyCounter(self._card, self._power, self._clock)
+
+    def conditions(self) -> Conditions:
+        """Return the state now."""
+        now = self._clock.time
+        speed = self._card.speed_at(now) if self._card.speed_at else 1.0
+        shared = self._card.shared_from is not None and now >= self._card.shared_from
+        rated_hz = 1.5e9
+        return Conditions(
+            sm_clock_hz=Reading(rated_hz * speed, quality="simulated"),
+            rated_clock_hz=Reading(rated_hz, quality="simulated"),
+            temperature_c=Reading(60.0, quality="simulated"),
+            other_processes=Reading(float(shared), quality="simulated"),
+            throttled_s={"thermal": self._throttled_until(now)},
+            reasons=frozenset({"thermal"} if speed < 1.0 else ()),
+        )
+
+    def _throttled_until(self, now: float) -> float:
+        """Return how long the clock was below its rated speed, in steps of 10 ms since the machine started."""
+        if self._card.speed_at is None:
+            return 0.0
+        step, start = 0.01, 1000.0
+        return step * sum(self._card.speed_at(start + i * step) < 1.0 for i in range(int((now - start) / step)))
+
+    def facts(self) -> Environment:
+        """Return what identifies the card."""
+        return Environment({"gpu": self._card.name, "simulated": True})
+
+
+class PackageCounter:
+    """A package that takes the same power all the time, counted every millisecond as RAPL does."""
+
+    period_s = 1e-3
+    gain_error = 0.05
+
+    def __init__(self, watts: float, clock: SimulatedClock) -> None:
+        self._watts = watts
+        self._clock = clock
+
+    def read(self) -> Reading:
+        """Return joules since the clock's zero."""
+        refreshed = math.floor(self._clock.time / self.period_s) * self.period_s
+        return Reading(self._watts * refreshed, quality="simulated")
+
+    def used_j(self, before: float, after: float, seconds: float) -> Reading:
+        """Return the joules between two readings."""
+        return Reading(after - before, quality="simulated")
+
+
+class _EnergyCounter:
+    gain_error = 0.05
+
+    def __init__(self, card: Card, power: PowerCurve, clock: SimulatedClock) -> None:
+        self.period_s = card.energy_period_s
+        self._power = power
+        self._clock = clock
+
+    def read(self) -> Reading:
+        refreshed = math.floor(self._clock.time / self.period_s) * self.period_s
+        return Reading(self._power.energy_j(refreshed), quality="simulated")
+
+    def used_j(self, before: float, after: float, seconds: float) -> Reading:
+        if after < before:
+            return Reading.unavailable("the energy counter went backwards")
+        return Reading(after - before, quality="simulated")
