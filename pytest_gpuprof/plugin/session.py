@@ -232,6 +232,8 @@ class Session:
                 record_of(profile, test=item.nodeid, attempt=state.attempt) for profile in state.profiles.values()
             ]
             judged = sum(len(profile.verdicts) for profile in state.profiles.values())
+            for name, profile in state.profiles.items():
+                state.profiles[name] = replace(profile, output=None)  # it may hold memory of the device
             report.gpuprof = {  # type: ignore[attr-defined]  # a report carries whatever it is given
                 "records": records,
                 "unjudged": 0 if judged else len(state.budgets),

@@ -478,3 +478,30 @@ def test_body(gpu_profile):
     assert "ValueError: in a fixture of a conftest" in shown
     assert "ValueError: in a body" in shown
     result.stdout.no_re_match_line(r".*plugin/(session|off)\.py")
+
+
+def test_an_output_is_let_go_when_its_test_is_over(runs: Runs) -> None:
+    """It may be memory of the device, and the session lives long."""
+    result = runs(
+        """
+import gc, weakref
+
+class Output: pass
+KEPT = []
+
+def work(device):
+    def run():
+        device.run(cpu=20e-3, gpu=1e-3)
+        return Output()
+    return run
+
+def test_a(gpu_profile):
+    output = gpu_profile(work, backend="simulated").output
+    KEPT.append(weakref.ref(output))
+
+def test_b():
+    gc.collect()
+    assert KEPT[0]() is None
+"""
+    )
+    result.assert_outcomes(passed=2)
