@@ -151,7 +151,8 @@ def _ours(config):
     hooks = ["pytest_runtest_protocol", "pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown",
              "pytest_runtest_makereport", "pytest_runtest_logreport", "pytest_pyfunc_call", "pytest_report_header",
              "pytest_collection_modifyitems", "pytest_terminal_summary", "pytest_sessionfinish"]
-    return [(name, each.plugin_name) for name in hooks for each in getattr(config.pluginmanager.hook, name).get_hookimpls()
+    callers = [getattr(config.pluginmanager.hook, name) for name in hooks]
+    return [each.plugin_name for caller in callers for each in caller.get_hookimpls()
             if "gpuprof" in each.plugin_name or "gpuprof" in type(each.plugin).__module__]
 
 def pytest_sessionfinish(session):
