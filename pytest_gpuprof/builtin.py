@@ -18,7 +18,7 @@ from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.hookspecs import hookimpl
 from pytest_gpuprof.meters.nvml import open_board
 from pytest_gpuprof.meters.rapl import open_packages
-from pytest_gpuprof.meters.time import DeviceTime, WallTime
+from pytest_gpuprof.meters.time import WallTime
 from pytest_gpuprof.reports.export import JsonReport
 from pytest_gpuprof.sampling.quiet import allowed_threads
 
@@ -38,11 +38,8 @@ class Builtin:
 
     @hookimpl(trylast=True)
     def pytest_gpuprof_meters(self, device: Device, leg: str) -> Iterable[Meter]:
-        """Return wall time, and device time where the device has events."""
-        meters: list[Meter] = [WallTime(device)]
-        if device.timer is not None:
-            meters.append(DeviceTime(device.timer))
-        return meters
+        """Return wall time."""
+        return [WallTime(device)]
 
     @hookimpl(trylast=True)
     def pytest_gpuprof_board(self, info: DeviceInfo, device: Device) -> Board | Reading | None:

@@ -116,6 +116,8 @@ def wanted_by(job: Job, budgets: Sequence[Budget], beside: frozenset[Leg] = froz
         asked = frozenset() if budgets else METRICS_ASKED["time"]
     for leg in needs:
         needs[leg] |= asked
+    if job.plan.transfers and "gpu" in needs:
+        needs["gpu"] |= {"rounds", "transfers"}
     if any("rounds" in each for each in needs.values()):
         for leg in beside & needs.keys():
             needs[leg] |= {"rounds"}
@@ -159,6 +161,8 @@ class JobMaker:
         cpu_threads: int | None = None,
         rounds: int | None = None,
         max_time: float | None = None,
+        cache: str | None = None,
+        transfers: bool | None = None,
         metrics: Iterable[str] | None = None,
         params: Mapping[str, Any] | None = None,
         broken: Callable[[str, str], str | None] = lambda backend, device: None,
@@ -168,7 +172,8 @@ class JobMaker:
 
         Args:
             source: a builder or a workload.
-            devices, cpu_threads, rounds, max_time, metrics, params: as in :func:`pytest_gpuprof.profile`.
+            devices, cpu_threads, rounds, max_time, cache, transfers, metrics, params: as in
+                :func:`pytest_gpuprof.profile`.
             broken: tells why a device of a backend cannot be used any more, ``None`` if it can.
             about: options of the workload.
 
@@ -183,14 +188,16 @@ class JobMaker:
         found = accelerators(backend, registry, wanted, named)
         cpu = cpu_workload(made, backend, registry)
         given = _params(params)
-        plan = self._plan.with_(rounds=rounds, max_time_s=max_time, cpu_threads=cpu_threads)
+        plan = self._plan.with_(
+            rounds=rounds, max_time_s=max_time, cpu_threads=cpu_threads, cache=cache, transfers=transfers
+        )
 
         def job(gpu: LegPlan | Reading, reference: LegPlan | None = None, name: str = made.name, why: str = "") -> Job:
             return Job(
                 name,
                 made,
                 backend.name,
-                cpu if isinstance(cpu, Reading) else self._leg("cpu", cpu[0], cpu[1].name, "cpu", given),
+                cpu if isinstance(cpu, Reading) else self._leg("cpu", cpu[0], cpu[1].name, "cpu", given, plan),
                 gpu,
                 reference,
                 plan,
@@ -211,16 +218,24 @@ class JobMaker:
             if reason is not None:
                 jobs.append(job(Reading.unavailable(reason), name=name))
                 continue
-            gpu = self._leg("gpu", made, backend.name, where, given)
+            gpu = self._leg("gpu", made, backend.name, where, given, plan)
             reference = None
             if made.reference is not None:
-                reference = self._leg("reference", made.reference, backend.name, where, given)
+                reference = self._leg("reference", made.reference, backend.name, where, given, plan)
             jobs.append(job(gpu, reference, name, accelerator.not_judged))
         return jobs
 
-    def _leg(self, leg: Leg, workload: Workload, backend: str, where: str, params: Mapping[str, Any]) -> LegPlan:
+    def _leg(
+        self, leg: Leg, workload: Workload, backend: str, where: str, params: Mapping[str, Any], plan: Plan
+    ) -> LegPlan:
         device = self._registry.open(backend, DeviceId.parse(where))
-        return LegPlan(leg, workload, device, params, device.random.save())
+        cold = plan.cache == "cold"
+        if cold and device.flush is None:
+            raise UsageError(
+                f"cache='cold': the cache of {device.info.label} cannot be evicted by the backend {backend!r}; "
+                "measure with cache='hot'"
+            )
+        return LegPlan(leg, workload, device, params, device.random.save(), cold)
 
 
 def needs_of(metrics: Iterable[str] | None) -> frozenset[Need] | None:

@@ -11,7 +11,7 @@ from pytest_gpuprof.budgets.budget import Budget
 from pytest_gpuprof.budgets.verdict import BudgetRule
 from pytest_gpuprof.core.environment import Environment
 from pytest_gpuprof.core.profile import Profile
-from pytest_gpuprof.core.protocols import Board, Clock, Device, EnergyCounter, PeakMemory
+from pytest_gpuprof.core.protocols import Board, Clock, Conditions, Device, EnergyCounter, PeakMemory
 from pytest_gpuprof.core.results import Caution, Leg, Measurement, Quality, Reading
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, Wanted
@@ -60,7 +60,7 @@ class Measuring:
         """
         board = self._board()
         watched = _Watched(board, next(iter(self._legs.values())).device.clock) if self._legs else None
-        rounds = self._rounds(budgets)
+        rounds = self._rounds(budgets, watched)
         results = {leg: self._passes(leg, board) for leg in self._legs}
         legs = {leg: _measurement(self._job, leg, rounds, results.get(leg)) for leg in _LEGS}
         cautions = list(doubts)
@@ -95,7 +95,7 @@ class Measuring:
 
     # -- rounds and check -------------------------------------------------------------------------------------------
 
-    def _rounds(self, budgets: Sequence[Budget]) -> Rounds | None:
+    def _rounds(self, budgets: Sequence[Budget], watched: _Watched | None) -> Rounds | None:
         timed = [self._legs[leg] for leg in self._wanted.legs("rounds")]
         checked = self._job.check is not False and {"cpu", "gpu"} <= self._job.legs.keys()
         compare = self._compare if checked else self._keep
@@ -112,7 +112,10 @@ class Measuring:
             BudgetRule(self._limits(budgets), self._job.amounts.get("items")),
             lambda plan: self._extensions.meters(plan.device, plan.leg),
             threads=self._job.threads,
+            device_time=self._wanted.legs("device events"),
+            transfers=self._wanted.legs("transfers"),
             compare=compare,
+            observe=watched.observe if watched else lambda _: {},
             watch=self._watch,
         )
 
@@ -166,7 +169,7 @@ class Measuring:
         )
 
     def _memory(self, leg: Leg) -> PassResult:
-        plan = self._legs[leg]
+        plan = replace(self._legs[leg], cold=False)  # what evicts the cache takes memory itself
         self._watch(f"peak memory on {plan.device.info.id}")
         with plan.device.watch_memory() as watched:
             memory: PeakMemory | Reading | None = watched
@@ -192,7 +195,7 @@ class Measuring:
         )
 
     def _energy(self, leg: Leg, board: Board | Reading) -> PassResult:
-        plan = self._legs[leg]
+        plan = replace(self._legs[leg], cold=False)  # evicting the cache would be counted
         needs = self._wanted.needs[leg]
         wanted: dict[str, EnergyCounter | Reading] = {}
         if leg == "gpu" and "energy" in needs:
@@ -221,7 +224,17 @@ class _Watched:
         self._began_s = clock.now()
         self._board_before = None if isinstance(board, Reading) else board.conditions()
         self._host_before = host_use()
+        self._seen: list[Conditions] = []
         self._traced = tracing() if self._on_host else None
+
+    def observe(self, plan: LegPlan) -> Mapping[str, float]:
+        """Return what the board says at the end of a leg's turn, and keep it for the doubts at the end."""
+        if plan.leg == "cpu" or isinstance(self._board, Reading):
+            return {}
+        now = self._board.conditions()
+        self._seen.append(now)
+        clock = now.sm_clock_hz.value
+        return {} if clock is None else {"sm_clock": clock}
 
     def end(self) -> tuple[Mapping[str, Reading], Sequence[Caution]]:
         """Return the state of the board now, and the doubts about everything since the beginning."""

@@ -255,6 +255,8 @@ def profile(
     cpu_threads: int | None = None,
     rounds: int | None = None,
     max_time: float | None = None,
+    cache: str | None = None,
+    transfers: bool | None = None,
     reset: Callable[..., object] | None = None,
     params: Mapping[str, Any] | None = None,
     metrics: Iterable[str] | None = None,
@@ -278,6 +280,10 @@ def profile(
         cpu_threads: threads of the CPU leg; ``None`` for as many as this process may use.
         rounds: exactly that many rounds; ``None`` until the budgets are decided, 3 to 24.
         max_time: seconds for the rounds.
+        cache: ``"hot"`` calls back to back; ``"cold"`` evicts the caches of both devices before each call. ``None`` is
+            hot.
+        transfers: also time the upload of the arrays that the callable holds and the download of its output, for
+            ``profile.end_to_end_speedup``. ``None`` does so if a budget needs it.
         reset: runs untimed before each call.
         params: parameters for the builder.
         metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``.
@@ -299,7 +305,8 @@ def profile(
     run = profiler or Profiler()
     jobs = run.jobs(
         workload, name=name, devices=devices, backend=backend, cpu=cpu, reference=reference, check=check, flops=flops,
-        bytes=bytes, items=items, cpu_threads=cpu_threads, rounds=rounds, max_time=max_time, reset=reset,
+        bytes=bytes, items=items, cpu_threads=cpu_threads, rounds=rounds, max_time=max_time, cache=cache,
+        transfers=transfers, reset=reset,
         params=params, metrics=metrics,
     )  # fmt: skip
     if len(jobs) > 1:

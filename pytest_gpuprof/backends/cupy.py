@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice, HostRandom, precision_of
+from pytest_gpuprof.backends.host import HostDevice, HostRandom, flush_bytes, precision_of
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 from pytest_gpuprof.core.protocols import PeakMemory
@@ -81,6 +81,8 @@ class _Device(HostDevice):
         self._device = cupy.cuda.Device(info.id.index)
         super().__init__(info, {"xp": cupy, "device": self._device})
         self.timer = _Timer(cupy)
+        self.backlog = _Spin(cupy)
+        self.flush = _Flush(cupy, self._device.attributes.get("L2CacheSize"))
         self.arrays = _Arrays(cupy)
         self.random = _Random(cupy)
         self.lacks = {"memory": "CuPy's allocator is not its default memory pool, the only one that can be watched"}
@@ -122,6 +124,45 @@ class _Timer:
         return float(self._cuda.get_elapsed_time(start, end)) * 1e-3
 
 
+_SPIN = """
+extern "C" __global__ void gpuprof_spin(unsigned long long nanoseconds) {
+    unsigned long long start, now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
+    do {
+        asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    } while (now - start < nanoseconds);
+}
+"""
+"""One thread that looks at the GPU's own clock until the time is over: it ends by itself, whatever the host does."""
+
+
+class _Spin:
+    """A kernel of one thread, compiled when it is first needed."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self._kernel: Any = None
+
+    def __call__(self, seconds: float) -> None:
+        if self._kernel is None:
+            self._kernel = self._cupy.RawKernel(_SPIN, "gpuprof_spin")
+        self._kernel((1,), (1,), (self._cupy.uint64(int(seconds * 1e9)),))
+
+
+class _Flush:
+    """Fills an array larger than the L2 cache; it is allocated when it is first needed."""
+
+    def __init__(self, cupy: Any, cache_bytes: int | None) -> None:
+        self._cupy = cupy
+        self._bytes = flush_bytes(cache_bytes)
+        self._array: Any = None
+
+    def __call__(self) -> None:
+        if self._array is None:
+            self._array = self._cupy.empty(self._bytes // 4, dtype="int32")
+        self._array.fill(0)
+
+
 def _pool_watch(cupy: Any, device: Any) -> Any:
     """Return a memory hook that counts live bytes and their peak on one device."""
 
@@ -161,6 +202,9 @@ class _Arrays:
         import numpy
 
         return self._cupy.array(value) if isinstance(value, (numpy.ndarray, self._cupy.ndarray)) else value
+
+    def download(self, value: Any) -> Any:
+        return self.host(value)
 
     def host(self, value: Any) -> Any:
         return self._cupy.asnumpy(value) if isinstance(value, self._cupy.ndarray) else value

@@ -6,7 +6,7 @@ import platform
 import random
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,22 @@ from typing import Any
 from pytest_gpuprof.core.environment import DeviceInfo
 from pytest_gpuprof.core.protocols import Arrays, Backlog, Clock, PeakMemory, RandomState, Threads, Timer
 
-__all__ = ["SYSTEM_CLOCK", "HostDevice", "HostRandom", "SystemClock", "cpu_name", "precision_of"]
+__all__ = [
+    "SYSTEM_CLOCK",
+    "HostDevice",
+    "HostRandom",
+    "SystemClock",
+    "cpu_name",
+    "evict_cpu_caches",
+    "flush_bytes",
+    "precision_of",
+]
+
+_SMALLEST_FLUSH = 32 * 2**20
+"""Small caches are overwritten many times over by 32 MiB, which takes a GPU some 30 µs."""
+
+_UNKNOWN_FLUSH = 256 * 2**20
+"""Where the size of the cache is not told: twice the largest in use (GB200: 126 MiB)."""
 
 
 class SystemClock:
@@ -49,6 +64,37 @@ def precision_of(value: Any) -> float | None:
     return float(numpy.finfo(dtype).eps) if inexact else None
 
 
+def flush_bytes(cache_bytes: int | None) -> int:
+    """Return how much to write to evict a cache: twice its size, because a replacement is not strictly the oldest's.
+
+    >>> flush_bytes(50 * 2**20) // 2**20
+    100
+    """
+    return _UNKNOWN_FLUSH if not cache_bytes else max(_SMALLEST_FLUSH, 2 * cache_bytes)
+
+
+@lru_cache(maxsize=1)
+def _last_level_bytes(caches: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int | None:
+    """Return the size of the CPU's largest cache, ``None`` where Linux does not tell."""
+    sizes = []
+    for size in caches.glob("index*/size"):
+        text = size.read_text(encoding="ascii").strip()
+        sizes.append(int(text[:-1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[text[-1]])
+    return max(sizes, default=None)
+
+
+@lru_cache(maxsize=1)
+def _eviction() -> Any:
+    import numpy
+
+    return numpy.zeros(flush_bytes(_last_level_bytes()) // 8)
+
+
+def evict_cpu_caches() -> None:
+    """Write twice the size of the CPU's last cache; other cores' own caches keep what they have."""
+    _eviction()[:] += 1
+
+
 class HostRandom:
     """Python's and NumPy's global generators, which any builder may draw from."""
 
@@ -72,6 +118,8 @@ class HostDevice:
     timer: Timer | None = None
     backlog: Backlog | None = None
     arrays: Arrays | None = None
+    flush: Callable[[], None] | None = None
+    compilations: Callable[[], int] | None = None
     random: RandomState = HostRandom()
     threads: Threads | None = None
     lacks: Mapping[str, str] = MappingProxyType({})

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice, cpu_name, precision_of
+from pytest_gpuprof.backends.host import HostDevice, cpu_name, evict_cpu_caches, precision_of
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 
@@ -39,6 +39,7 @@ class NumpyBackend:
         opened = HostDevice(info, {"xp": numpy, "device": "cpu"})
         opened.arrays = _Arrays()
         opened.threads = _Threads()
+        opened.flush = evict_cpu_caches
         opened.lacks = {"timer": "a CPU has no device events; its wall time is its time"}
         return opened
 
@@ -57,6 +58,9 @@ class _Arrays:
         if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):  # CuPy's, without importing it
             return value.get()
         return value.copy(order="K") if isinstance(value, numpy.ndarray) else value
+
+    def download(self, value: Any) -> Any:
+        return value
 
     def host(self, value: Any) -> Any:
         return value

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice, precision_of
+from pytest_gpuprof.backends.host import HostDevice, flush_bytes, precision_of
 from pytest_gpuprof.backends.pocl import name_unknown_processor
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
@@ -126,6 +126,7 @@ class _Device(HostDevice):
         self.timer = _Timer(cl, queue)
         self.backlog = _Gate(cl, context, queue)
         self.arrays = _Arrays(queue)
+        self.flush = _Flush(cl, context, queue, device.global_mem_cache_size)
         self.lacks = {"memory": "OpenCL does not tell how much memory is in use"}
 
     def synchronize(self) -> None:
@@ -167,6 +168,24 @@ class _Gate:
         timer.start()
 
 
+class _Flush:
+    """Fills a buffer larger than the device's cache; it is allocated when it is first needed."""
+
+    def __init__(self, cl: Any, context: Any, queue: Any, cache_bytes: int) -> None:
+        self._cl = cl
+        self._context = context
+        self._queue = queue
+        self._bytes = flush_bytes(cache_bytes)
+        self._buffer: Any = None
+
+    def __call__(self) -> None:
+        import numpy
+
+        if self._buffer is None:
+            self._buffer = self._cl.Buffer(self._context, self._cl.mem_flags.READ_WRITE, self._bytes)
+        self._cl.enqueue_fill_buffer(self._queue, self._buffer, numpy.int32(0), 0, self._bytes)
+
+
 class _Arrays:
     def __init__(self, queue: Any) -> None:
         self._queue = queue
@@ -181,6 +200,9 @@ class _Arrays:
             return value
         whole = value if value.flags.forc else value.copy()  # PyOpenCL refuses slices
         return pyopencl.array.to_device(self._queue, whole)
+
+    def download(self, value: Any) -> Any:
+        return self.host(value)
 
     def host(self, value: Any) -> Any:
         import pyopencl.array

@@ -25,6 +25,7 @@ from typing import Any
 from pytest_gpuprof.backends.host import HostDevice
 from pytest_gpuprof.backends.simulated_hardware import (
     Card,
+    HostBuffer,
     Memory,
     PackageCounter,
     PowerCurve,
@@ -138,6 +139,9 @@ class SimulatedDevice(HostDevice):
         self._memory = Memory(card.memory_bytes if card else None)
         self._power = PowerCurve(card) if card else None
         self._package_watts = package_watts
+        self._cold = False
+        self.arrays = _Arrays(self)
+        self.flush = self._evict
         if card is None:
             self.lacks = {"timer": "a CPU has no device events; its wall time is its time"}
         else:
@@ -147,13 +151,23 @@ class SimulatedDevice(HostDevice):
     # -- what a workload does -------------------------------------------------------------------------------------
 
     def run(
-        self, seconds: float | None = None, *, cpu: float | None = None, gpu: float | None = None, stream: int = 0
+        self,
+        seconds: float | None = None,
+        *,
+        cpu: float | None = None,
+        gpu: float | None = None,
+        cold: float | None = None,
+        stream: int = 0,
     ) -> None:
         """Do work that takes ``seconds``, or ``cpu`` seconds on a CPU and ``gpu`` seconds on a GPU.
 
-        A CPU is busy for that long; a GPU is given the work and goes on alone, in order on each ``stream``.
+        A CPU is busy for that long; a GPU is given the work and goes on alone, in order on each ``stream``. Right after
+        its cache was evicted, the work takes ``cold`` seconds, if that is given.
         """
         duration = (cpu if self.card is None else gpu) if seconds is None else seconds
+        if self._cold and cold is not None:
+            duration = cold
+        self._cold = False
         if duration is None:
             raise TypeError("run() takes seconds, or cpu= and gpu=")
         self._check()
@@ -204,7 +218,19 @@ class SimulatedDevice(HostDevice):
             raise SimulatedContextError(f"simulated device error: {self._broken}")
 
     def _occupy(self, seconds: float) -> None:
+        cold, self._cold = self._cold, False
         self.run(seconds)
+        self._cold = cold  # a kernel that only spins leaves the cache as it is
+
+    def _evict(self) -> None:
+        self.run(100e-6 if self.card is None else self.card.flush_s)
+        self._cold = True
+
+    def copy(self, nbytes: int) -> None:
+        """Let the host wait for a copy between its memory and the device's."""
+        if self.card is not None:
+            self.run(nbytes / self.card.copy_bytes_per_s)
+            self.synchronize()
 
     def _enqueue(self, duration: float, stream: int) -> float:
         card, clock = self.card, self.clock
@@ -226,6 +252,31 @@ class SimulatedDevice(HostDevice):
         self._check()
         self.clock.sleep(self.card.mark_s)
         return self._enqueue(0.0, stream=0)
+
+
+class _Arrays:
+    """Buffers: they have a size and no content."""
+
+    def __init__(self, device: SimulatedDevice) -> None:
+        self._device = device
+
+    def place(self, value: Any) -> Any:
+        if not isinstance(value, HostBuffer):
+            return value
+        self._device.copy(value.nbytes)
+        return self._device.allocate(value.nbytes)
+
+    def download(self, value: Any) -> Any:
+        if not isinstance(value, SimulatedBuffer):
+            return value
+        self._device.copy(value.nbytes)
+        return HostBuffer(value.nbytes)
+
+    def host(self, value: Any) -> Any:
+        return value
+
+    def precision(self, value: Any) -> float | None:
+        return None
 
 
 class _Timer:

@@ -13,6 +13,7 @@ from pytest_gpuprof.core.results import Reading
 
 __all__ = [
     "Card",
+    "HostBuffer",
     "Memory",
     "PackageCounter",
     "PowerCurve",
@@ -41,6 +42,8 @@ class Card:
         queue_depth: launches outstanding before the host blocks.
         noise: relative spread of each kernel's time (log-normal).
         memory_bytes: its memory.
+        copy_bytes_per_s: how fast data travels between host and card.
+        flush_s: time of evicting its cache.
         idle_w, busy_w: power without and under load.
         energy_period_s: how often the energy counter is refreshed.
         has_energy: whether there is an energy counter at all.
@@ -57,6 +60,8 @@ class Card:
     queue_depth: int = 1024
     noise: float = 0.003
     memory_bytes: int = 16 * 2**30
+    copy_bytes_per_s: float = 25e9
+    flush_s: float = 65e-6
     idle_w: float = 70.0
     busy_w: float = 350.0
     energy_period_s: float = 0.1
@@ -108,6 +113,13 @@ class SimulatedBuffer:
 
     def __del__(self) -> None:
         self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class HostBuffer:
+    """Simulated memory of the host: what a download yields, and an upload takes."""
+
+    nbytes: int
 
 
 class Memory:

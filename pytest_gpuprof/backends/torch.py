@@ -9,11 +9,11 @@ from __future__ import annotations
 import copy
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice, HostRandom, cpu_name, precision_of
+from pytest_gpuprof.backends.host import HostDevice, HostRandom, cpu_name, evict_cpu_caches, flush_bytes, precision_of
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 from pytest_gpuprof.core.protocols import PeakMemory
@@ -106,6 +106,8 @@ class _Cpu(HostDevice):
         self.arrays = _Arrays(torch, device)
         self.random = _Random(torch, None)
         self.threads = _Threads(torch)
+        self.flush = evict_cpu_caches
+        self.compilations = _compilations
         self.lacks = {"timer": "a CPU has no device events; its wall time is its time"}
 
 
@@ -122,8 +124,12 @@ class _Accelerator(HostDevice):
         self.arrays = _Arrays(torch, device)
         self.random = _Random(torch, device)
         self.lacks = {"memory": f"torch keeps no memory statistics for {info.id.type}"}
-        if info.id.type == "cuda":
-            self.backlog = _Spin(torch, self.timer)
+        self.compilations = _compilations
+        module = torch.get_device_module(info.id.type)
+        sleep = getattr(module, "_sleep", None)  # no public twin; flashinfer and torchrec rest on it too
+        if sleep is not None:
+            self.backlog = _Spin(sleep, self.timer)
+        self.flush = _Flush(torch, device, _cache_bytes(module, info.id.index))
 
     def synchronize(self) -> None:
         """Wait for all streams of the device."""
@@ -171,8 +177,8 @@ class _Timer:
 class _Spin:
     """CUDA's and ROCm's spin kernel. Its clock is found by timing it once, so no driver query can mislead it."""
 
-    def __init__(self, torch: Any, timer: _Timer) -> None:
-        self._sleep = torch.cuda._sleep  # no public twin; flashinfer and torchrec rest on it too
+    def __init__(self, sleep: Callable[[int], None], timer: _Timer) -> None:
+        self._sleep = sleep
         self._timer = timer
         self._cycles_per_s: float | None = None
 
@@ -185,6 +191,33 @@ class _Spin:
             self._timer.wait(end)
             self._cycles_per_s = _SPIN_PROBE_CYCLES / self._timer.elapsed_s(start, end)
         self._sleep(int(seconds * self._cycles_per_s))
+
+
+def _compilations() -> int:
+    """Return how many functions torch.compile has compiled so far; it counts only once it has been imported."""
+    utilities = sys.modules.get("torch._dynamo.utils")
+    return 0 if utilities is None else int(utilities.counters["frames"]["total"])
+
+
+def _cache_bytes(module: Any, index: int) -> int | None:
+    if not hasattr(module, "get_device_properties"):
+        return None
+    return getattr(module.get_device_properties(index), "L2_cache_size", None)
+
+
+class _Flush:
+    """Fills a tensor larger than the L2 cache; it is allocated when it is first needed."""
+
+    def __init__(self, torch: Any, device: Any, cache_bytes: int | None) -> None:
+        self._torch = torch
+        self._device = device
+        self._elements = flush_bytes(cache_bytes) // 4
+        self._tensor: Any = None
+
+    def __call__(self) -> None:
+        if self._tensor is None:
+            self._tensor = self._torch.empty(self._elements, dtype=self._torch.int32, device=self._device)
+        self._tensor.zero_()
 
 
 class _Memory:
@@ -220,6 +253,9 @@ class _Arrays:
             moved = value.detach().to(self._device, copy=True)
             return moved.requires_grad_(value.requires_grad)
         return value
+
+    def download(self, value: Any) -> Any:
+        return value.detach().to("cpu", copy=True) if isinstance(value, self._torch.Tensor) else value
 
     def host(self, value: Any) -> Any:
         if not isinstance(value, self._torch.Tensor):

@@ -19,7 +19,7 @@ from pytest_gpuprof.core.results import Leg
 
 __all__ = ["KINDS", "OPTIONS", "Budget", "Kind", "Need", "budgets_from"]
 
-Need = Literal["rounds", "device events", "memory", "energy", "package energy", "latency"]
+Need = Literal["rounds", "device events", "transfers", "memory", "energy", "package energy", "latency"]
 """What has to be measured for a budget."""
 
 
@@ -82,7 +82,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "device_speedup",
             None,
             "x",
-            "ratio",
+            "device ratio",
             "cpu gpu",
             "rounds, device events",
             "device speedup",
@@ -97,8 +97,20 @@ KINDS: Final[Mapping[str, Kind]] = {
             "rounds",
             "speedup over the reference",
         ),
+        _kind(
+            "min_end_to_end_speedup",
+            "end_to_end_speedup",
+            None,
+            "x",
+            "ratio",
+            "cpu gpu",
+            "rounds, transfers",
+            "end-to-end speedup",
+        ),
         _kind("max_gpu_time", "wall_time", "gpu", "s", "time", "gpu", "rounds", "GPU time"),
-        _kind("max_device_time", "device_time", "gpu", "s", "time", "gpu", "rounds, device events", "device time"),
+        _kind(
+            "max_device_time", "device_time", "gpu", "s", "device time", "gpu", "rounds, device events", "device time"
+        ),
         _kind("max_cpu_time", "wall_time", "cpu", "s", "cpu time", "cpu", "rounds", "CPU time"),
         _kind("max_gpu_memory", "memory", "gpu", "B", "memory", "gpu", "memory", "GPU memory"),
         _kind("max_gpu_workspace", "workspace", "gpu", "B", "memory", "gpu", "memory", "GPU workspace", zero=True),
@@ -173,7 +185,7 @@ class Budget:
             raise BudgetError(
                 f"stat={self.stat!r} of {self.keyword}: percentiles exist for max_gpu_time and max_cpu_time only"
             )
-        if self.stat == "mean" and self.meaning.family not in ("time", "cpu time", "ratio"):
+        if self.stat == "mean" and not self.meaning.family.endswith(("time", "ratio")):
             raise BudgetError(f"stat='mean' of {self.keyword}: a mean exists for times and their ratios only")
         sure = self.confidence
         if isinstance(sure, bool) or not isinstance(sure, (int, float)) or not 0.5 < sure < 1:

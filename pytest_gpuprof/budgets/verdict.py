@@ -10,7 +10,7 @@ from typing import Any
 from pytest_gpuprof.budgets.budget import Budget, log_margin
 from pytest_gpuprof.core.environment import DeviceInfo
 from pytest_gpuprof.core.profile import Profile
-from pytest_gpuprof.core.quantities import format_quantity
+from pytest_gpuprof.core.quantities import Family, format_quantity
 from pytest_gpuprof.core.results import Caution, Measurement, Outcome, Reading, Round, Verdict
 from pytest_gpuprof.stats.decision import LOOKS, decide, mean_interval
 from pytest_gpuprof.stats.summary import needed_for_quantile, quantile, quantile_interval
@@ -75,9 +75,17 @@ def judge(profile: Profile, budget: Budget) -> Verdict:
     doubts = [
         caution
         for caution in profile.cautions
-        if (kind.family, verdict.outcome) in caution.spoils and _concerns(caution, kind.legs)
+        if _spoils(caution, kind.family, verdict.outcome) and _concerns(caution, kind.legs)
     ]
     return _doubted(verdict, doubts[0]) if doubts else verdict
+
+
+_PARENTS: Mapping[Family, Family] = {"device time": "time", "device ratio": "ratio"}
+
+
+def _spoils(caution: Caution, family: Family, outcome: Outcome) -> bool:
+    """Whether a doubt holds for a family of evidence, or for the one that it is a part of."""
+    return any((each, outcome) in caution.spoils for each in (family, _PARENTS.get(family, family)))
 
 
 def _concerns(caution: Caution, legs: frozenset[Any]) -> bool:
@@ -112,7 +120,7 @@ def _evidence(profile: Profile, budget: Budget, limit: float) -> _Evidence:
         return _by_quantile(profile, budget, limit, budget.quantile)
     values = per_round(profile, budget)
     if values and limit > 0 and min(values) > 0:
-        return _by_rounds(values, budget, limit)
+        return _by_rounds(values, budget, limit, overhead_of(profile, budget))
     if values:  # zero has no logarithm: a count of something that did not happen
         extent = min(values), max(values)
         outcome = _beyond(extent, limit, budget.meaning.at_least)
@@ -128,18 +136,28 @@ def per_round(profile: Profile, budget: Budget) -> tuple[float, ...]:
     if kind.figure == "throughput":
         assert profile.items is not None  # else the reading is missing
         return tuple(profile.items / seconds for seconds in profile.gpu.per_round("wall_time", budget.stat))
-    if kind.family == "ratio":
+    if kind.family in ("ratio", "device ratio"):
         return profile.ratio_per_round(kind.figure, budget.stat)[1]
     return ()
 
 
-def _by_rounds(values: Sequence[float], budget: Budget, limit: float) -> _Evidence:
+def overhead_of(profile: Profile, budget: Budget) -> float:
+    """Return how far measuring itself can have moved the budget's figure, as a natural logarithm."""
+    kind = budget.meaning
+    if kind.leg is not None:
+        return math.log1p(getattr(profile, kind.leg).overhead_bound(kind.figure))
+    if kind.figure == "throughput":
+        return math.log1p(profile.gpu.overhead_bound("wall_time"))
+    return profile.overhead_of_ratio(kind.figure)
+
+
+def _by_rounds(values: Sequence[float], budget: Budget, limit: float, bias: float) -> _Evidence:
     at_least = budget.meaning.at_least
     margins = [log_margin(value, limit, at_least=at_least) for value in values]
-    decision = decide(margins, confidence=budget.confidence)
+    decision = decide(margins, confidence=budget.confidence, bias=bias)
     outcomes: Mapping[str, Outcome] = {"met": "met", "missed": "missed", "undecided": "inconclusive"}
     mean, low, high = mean_interval(
-        [math.log(value) for value in values[: decision.rounds]], confidence=budget.confidence
+        [math.log(value) for value in values[: decision.rounds]], confidence=budget.confidence, bias=bias
     )
     rounds = f"{decision.rounds} round{'s' if decision.rounds != 1 else ''}"
     basis = rounds if decision.outcome != "undecided" else f"{rounds}: {decision.reason}"

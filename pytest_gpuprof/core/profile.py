@@ -84,6 +84,11 @@ class Profile:
         return self.ratio("speedup_over_reference").require("the speedup over the reference")
 
     @property
+    def end_to_end_speedup(self) -> float:
+        """CPU wall time ÷ (upload + GPU wall time + download), one after another; needs ``transfers=True``."""
+        return self.ratio("end_to_end_speedup").require("the end-to-end speedup")
+
+    @property
     def energy_ratio(self) -> float:
         """CPU-leg package joules ÷ (GPU-board + package joules of the GPU leg)."""
         return self.ratio("energy_ratio").require("the energy ratio")
@@ -118,14 +123,23 @@ class Profile:
 
     def ratio_per_round(self, name: str, stat: str = "median") -> tuple[Reading | None, tuple[float, ...]]:
         """Return the ratio of each round for a ratio of times; or, first, the reading that says what is missing."""
-        above, below, metric = _TIME_RATIOS[name]
+        above, below, metrics = _TIME_RATIOS[name]
         over, under = getattr(self, above), getattr(self, below)
-        for leg, wanted in ((under, metric), (over, "wall_time")):
+        for leg, wanted in (*((under, metric) for metric in metrics), (over, "wall_time")):
             reading = leg.reading(wanted)
             if reading.value is None:
                 return reading, ()
-        pairs = zip(over.per_round("wall_time", stat), under.per_round(metric, stat), strict=True)
+        parts = zip(*(under.per_round(metric, stat) for metric in metrics), strict=True)
+        pairs = zip(over.per_round("wall_time", stat), map(sum, parts), strict=True)
         return None, tuple(high / low for high, low in pairs)
+
+    def overhead_of_ratio(self, name: str) -> float:
+        """Return how far measuring itself can have moved a ratio of times, as a natural logarithm; else 0."""
+        if name not in _TIME_RATIOS:
+            return 0.0
+        above, below, metrics = _TIME_RATIOS[name]
+        over, under = getattr(self, above), getattr(self, below)
+        return math.log1p(over.overhead_bound("wall_time")) + math.log1p(under.overhead_bound(metrics[0]))
 
     def _energy_ratio(self) -> Reading:
         parts = (
@@ -174,7 +188,7 @@ class Profile:
                 if (reading := measurement.reading(metric)).value is not None
             ]
             lines.append(f"  {measurement.leg} on {measurement.device.label}: {', '.join(figures)}")
-        for name in ("speedup", "device_speedup", "speedup_over_reference", "energy_ratio"):
+        for name in ("speedup", "device_speedup", "end_to_end_speedup", "speedup_over_reference", "energy_ratio"):
             if (reading := self.ratio(name)).value is not None:
                 lines.append(f"  {name.replace('_', ' ')}: {format_quantity(reading.value, 'x')}")
         lines += [f"  {verdict.sentence}" for verdict in self.verdicts]
@@ -182,11 +196,13 @@ class Profile:
         return "\n".join(lines)
 
 
-# name → (leg above, leg below, the lower leg's metric). The upper leg is always wall time: a CPU has no events.
-_TIME_RATIOS: Mapping[str, tuple[str, str, str]] = {
-    "speedup": ("cpu", "gpu", "wall_time"),
-    "device_speedup": ("cpu", "gpu", "device_time"),
-    "speedup_over_reference": ("reference", "gpu", "wall_time"),
+# name → (leg above, leg below, the lower leg's metrics, which add up). The upper leg is always wall time: a CPU has no
+# events, and its data is where it is needed.
+_TIME_RATIOS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "speedup": ("cpu", "gpu", ("wall_time",)),
+    "device_speedup": ("cpu", "gpu", ("device_time",)),
+    "end_to_end_speedup": ("cpu", "gpu", ("wall_time", "upload_time", "download_time")),
+    "speedup_over_reference": ("reference", "gpu", ("wall_time",)),
 }
 
 

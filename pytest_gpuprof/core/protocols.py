@@ -7,7 +7,7 @@ a clock, devices, timers, memory and a board.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -88,6 +88,9 @@ class Arrays(Protocol):
     def place(self, value: Any) -> Any:
         """Return ``value`` on the device, or unchanged if it is none of the framework's."""
 
+    def download(self, value: Any) -> Any:
+        """Return a copy of the framework's array in host memory, which ``place`` can bring back, or ``value``."""
+
     def host(self, value: Any) -> Any:
         """Return ``value`` as a NumPy array if it is one of the framework's arrays, else unchanged."""
 
@@ -120,6 +123,8 @@ class Device(Protocol):
         clock: the host clock that wall time on this device is measured with.
         arguments: the object a builder gets, by the name of its first parameter.
         timer, backlog, arrays, threads: abilities, ``None`` where the device lacks one.
+        flush: enqueues the eviction of the device's cache and returns at once, ``None`` if that cannot be done.
+        compilations: tells how often the framework has compiled so far, ``None`` if it does not count.
         random: the generators its builders may draw from.
         lacks: for an ability that is ``None`` and that a figure needs, the reason to show, by attribute name.
     """
@@ -136,6 +141,10 @@ class Device(Protocol):
     def backlog(self) -> Backlog | None: ...  # noqa: D102  # told in the class
     @property
     def arrays(self) -> Arrays | None: ...  # noqa: D102  # told in the class
+    @property
+    def flush(self) -> Callable[[], None] | None: ...  # noqa: D102  # told in the class
+    @property
+    def compilations(self) -> Callable[[], int] | None: ...  # noqa: D102  # told in the class
     @property
     def random(self) -> RandomState: ...  # noqa: D102  # told in the class
     @property

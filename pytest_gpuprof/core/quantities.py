@@ -28,8 +28,11 @@ __all__ = [
 Unit = Literal["s", "B", "J", "W", "x", "1/s", "1/J", "Hz", "°C", "1"]
 """Base units: second, byte, joule, watt, ratio, items per second, items per joule, hertz, degree Celsius, a count."""
 
-Family = Literal["time", "cpu time", "ratio", "memory", "energy"]
-"""What kind of evidence a figure rests on: it decides which doubts can spoil a verdict on it. Time is the GPU leg's."""
+Family = Literal["time", "cpu time", "device time", "ratio", "device ratio", "memory", "energy"]
+"""What kind of evidence a figure rests on: it decides which doubts can spoil a verdict on it. Time is the GPU leg's.
+
+A doubt about a time or a ratio holds for what is taken from device events too; not the other way round.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ METRICS: Final[Mapping[str, Metric]] = {
     for metric in (
         Metric("wall_time", "s", "wall time"),
         Metric("device_time", "s", "device time"),
+        Metric("upload_time", "s", "upload of the inputs"),
+        Metric("download_time", "s", "download of the output"),
         Metric("first_call", "s", "first call"),
         Metric("latency", "s", "latency of single calls"),
         Metric("memory", "B", "peak memory above the builder", adds_up=False),

@@ -122,14 +122,17 @@ class Round:
     Args:
         index: which round of the measurement; equal indices of two legs were taken side by side.
         position: 0 if its leg ran first in that round, 1 if second, …
-        iterations: calls per sample.
+        iterations: calls per sample of wall time.
         samples: per metric, the per-call figure of each sample.
+        overhead: per metric, how far measuring itself can have moved the figure, relative to it: 0.01 is 1 %. It does
+            not average out, so a verdict allows for it besides the noise.
     """
 
     index: int
     position: int
     iterations: int
     samples: Mapping[str, tuple[float, ...]]
+    overhead: Mapping[str, float] = field(default_factory=dict)
 
     def value(self, metric: str, stat: str = "median") -> float:
         """Return the round's figure for ``metric``: the median, or the mean, of its samples."""
@@ -178,6 +181,14 @@ class Measurement:
     def per_round(self, metric: str, stat: str = "median") -> tuple[float, ...]:
         """Return each round's figure of ``metric``; empty if the rounds do not carry it."""
         return tuple(each.value(metric, stat) for each in self.rounds if metric in each.samples)
+
+    def overhead_bound(self, metric: str) -> float:
+        """Return how far measuring itself can have moved the figure, relative to it; 0 for what has no such bound.
+
+        The largest of the rounds' bounds: clock reads, synchronization, the resolution of events, launching that no
+        backlog could hide.
+        """
+        return max((each.overhead.get(metric, 0.0) for each in self.rounds), default=0.0)
 
     def figure(self, metric: str) -> float:
         """Return the figure of ``metric``.

@@ -1,14 +1,14 @@
-"""Wall time and device time of the same calls."""
+"""Wall time: the host's clock. Device time is taken apart, by :mod:`pytest_gpuprof.sampling.device_time`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from pytest_gpuprof.core.protocols import Device, Timer
+from pytest_gpuprof.core.errors import MeasurementError
+from pytest_gpuprof.core.protocols import Device
 from pytest_gpuprof.core.quantities import METRICS
 
-__all__ = ["DeviceTime", "WallTime"]
+__all__ = ["WallTime"]
 
 
 class WallTime:
@@ -42,32 +42,9 @@ class _WallSpan:
         self.seconds = self._now() - self.start
 
     def read(self) -> Mapping[str, float]:
+        if self.seconds <= 0:
+            raise MeasurementError(
+                f"the host's clock went on by {self.seconds!r} s over a sample; something sets it back, which a "
+                "monotonic clock does not allow"
+            )
         return {"wall_time": self.seconds}
-
-
-class DeviceTime:
-    """The device's own events around the work of the current stream."""
-
-    metrics = (METRICS["device_time"],)
-
-    def __init__(self, timer: Timer) -> None:
-        self._timer = timer
-
-    def begin(self) -> _EventSpan:
-        """Mark the beginning on the device."""
-        return _EventSpan(self._timer, self._timer.mark())
-
-
-class _EventSpan:
-    __slots__ = ("_end", "_start", "_timer")
-
-    def __init__(self, timer: Timer, start: Any) -> None:
-        self._timer = timer
-        self._start = start
-        self._end: Any = None
-
-    def end(self) -> None:
-        self._end = self._timer.mark()
-
-    def read(self) -> Mapping[str, float]:
-        return {"device_time": self._timer.elapsed_s(self._start, self._end)}

@@ -21,6 +21,8 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
     ("max-time", "float", "SEC", "most seconds for the rounds of one profile, without compilation (default: 30)"),
     ("session-time", "float", "SEC", "most seconds for all profiles; the rest is inconclusive (default: no limit)"),
     ("warmup", "float", "SEC", "most seconds of warm-up per leg, without compilation (default: 2)"),
+    ("cache", "string", ("hot", "cold"),
+     "call back to back (hot), or evict the caches of both devices before each call (cold) (default: hot)"),
     ("inconclusive", "string", ("warn", "fail", "skip"), "what an inconclusive budget does (default: warn)"),
     ("unavailable", "string", ("skip", "warn", "fail"),
      "what an unavailable budget does (default: skip without a GPU, fail where only the reading is missing)"),

@@ -32,6 +32,8 @@ PROFILE_OPTIONS = (
     "cpu_threads",
     "rounds",
     "max_time",
+    "cache",
+    "transfers",
     "reset",
     "params",
     "metrics",

@@ -99,6 +99,7 @@ class Settings:
                 min_rounds=least,
                 max_time_s=_seconds("max-time", get("max_time")),
                 warmup_cap_s=_seconds("warmup", get("warmup")),
+                cache=_choice("cache", get("cache"), ("hot", "cold")),
             ),
             session_time_s=_seconds("session-time", get("session_time")) or math.inf,
             inconclusive="fail"

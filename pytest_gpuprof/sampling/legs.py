@@ -30,6 +30,7 @@ class LegPlan:
         device: where.
         params: parameters for the builder.
         random_state: the state of the device's generators in which every build begins.
+        cold: whether the device's cache is evicted before each call.
     """
 
     leg: results.Leg
@@ -37,6 +38,7 @@ class LegPlan:
     device: Device
     params: Mapping[str, Any] = field(default_factory=dict)
     random_state: Any = None
+    cold: bool = False
 
     @property
     def place(self) -> str:
@@ -67,10 +69,17 @@ class BuiltLeg:
         self.prepare()
         return self.output()
 
+    @property
+    def single(self) -> bool:
+        """Whether something has to be done before each call, so that a sample is one call."""
+        return self.reset is not None or self.plan.cold
+
     def prepare(self) -> None:
-        """Run its reset, if it has one."""
+        """Do what has to be done before a call, or before a sample of calls: its reset, and evicting the cache."""
         if self.reset is not None:
             self.reset()
+        if self.plan.cold and self.plan.device.flush is not None:
+            self.plan.device.flush()
 
     def output(self) -> Any:
         """Call it once, as it is, and return its output.

@@ -7,7 +7,7 @@ finds out how many calls that is.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from pytest_gpuprof.core.errors import UsageError
 
@@ -27,12 +27,16 @@ class Plan:
         compile_cap_s: most time of the warm-up in all.
         sample_s: least length of a sample, so that clock reads and one synchronization (10-50 µs) stay below 1 %.
         cpu_samples, gpu_samples: samples per round; the round's figure is their median.
+        device_samples: samples of device time per round at most; they are short, and their median is better for it.
+        device_s: most seconds a round spends on them, as long as five are taken.
         cpu_threads: threads of the CPU leg, ``None`` for as many as this process may use.
         window_s, trials: length and number of energy windows. A counter refreshed every 0.1 s errs by at most
             0.1/window_s per window; 2 s and 3 trials give an interval of 5 to 7 %.
         settle_s: load before the first energy window; a window that begins on a cold board is biased low.
         max_window_s: longest energy window, for calls longer than that.
         latency_calls: single synchronized calls for percentiles, ``0`` for none.
+        cache: ``"hot"`` calls back to back; ``"cold"`` evicts the device's cache before each call of a sample.
+        transfers: whether to time the upload of the inputs and the download of the output apart.
 
     Raises:
         UsageError: if a number makes no sense.
@@ -47,17 +51,25 @@ class Plan:
     sample_s: float = 0.01
     cpu_samples: int = 3
     gpu_samples: int = 5
+    device_samples: int = 20
+    device_s: float = 0.25
     cpu_threads: int | None = None
     window_s: float = 2.0
     trials: int = 3
     settle_s: float = 2.0
     max_window_s: float = 60.0
     latency_calls: int = 0
+    cache: Literal["hot", "cold"] = "hot"
+    transfers: bool = False
 
     def __post_init__(self) -> None:
+        if self.cache not in ("hot", "cold"):
+            raise UsageError(f"cache is {self.cache!r}; it takes 'hot' or 'cold'")
+        if not isinstance(self.transfers, bool):
+            raise UsageError(f"transfers is {self.transfers!r}; it takes True or False")
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name == "cpu_threads" and value is None:
+            if each.name in ("cache", "transfers") or (each.name == "cpu_threads" and value is None):
                 continue
             least = 0 if each.name in ("latency_calls", "warmup_s", "settle_s") else None
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value < float("inf"):

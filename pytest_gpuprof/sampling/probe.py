@@ -1,18 +1,21 @@
-"""What kind of workload is this: does it do nothing, does its work escape the stream that is timed?"""
+"""What kind of workload is this: does it do nothing, escape the timed stream, wait inside, or wait for its launches?"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pytest_gpuprof.core.errors import WorkloadError
-from pytest_gpuprof.core.protocols import Backlog, Device, Timer
+from pytest_gpuprof.core.protocols import Backlog
 from pytest_gpuprof.sampling.legs import BuiltLeg
 from pytest_gpuprof.sampling.loop import call_repeatedly, seconds_of, seconds_of_calls
+from pytest_gpuprof.sampling.preflight import Events
 
 __all__ = ["Probe", "probe"]
+
+Regime = Literal["", "device-bound", "launch-bound", "synchronizes"]
 
 _REPEATS = 5
 """Medians of five: two disturbed readings cannot move them."""
@@ -22,6 +25,12 @@ _CALLS = 16
 
 _LONGEST_BACKLOG_S = 0.02
 """A workload that synchronizes inside waits for the whole backlog at each call, so it must be short."""
+
+_WAITS_S = 2e-3
+"""A backlog to see whether the host waits behind it: 2 ms is far more than launching a kernel takes."""
+
+_WAITS_SHARE = 0.5
+"""Who returns before half of it is over has not waited for its end; twice the host's own time leaves room for that."""
 
 _ESCAPE_S = 20e-6
 _ESCAPE_SHARE = 0.10
@@ -40,106 +49,153 @@ class Probe:
     """What was found out about a workload on a device.
 
     Args:
+        regime: ``"synchronizes"`` if a call waits for the device inside, ``"launch-bound"`` if the host needs longer to
+            launch a call than the device to do it, else ``"device-bound"``; empty where there are no events to tell.
+        host_s: what launching one call takes the host.
+        device_s: what one call takes the device, by events.
         escapes: whether it gives work to other streams, so that events on ours see only a part.
         leftover_s: how long the device went on after the last event of our stream.
     """
 
+    regime: Regime = ""
+    host_s: float = 0.0
+    device_s: float = 0.0
     escapes: bool = False
     leftover_s: float = 0.0
 
+    @property
+    def synchronizes(self) -> bool:
+        """Whether a call waits for the device inside."""
+        return self.regime == "synchronizes"
 
-def probe(leg: BuiltLeg, seconds_per_call: float) -> Probe:
+
+def probe(leg: BuiltLeg, seconds_per_call: float, events: Events | None) -> Probe:
     """Find out what kind of workload a leg is.
+
+    Args:
+        leg: a warm one.
+        seconds_per_call: wall time of a call.
+        events: what the device's events are good for, ``None`` without any.
 
     Raises:
         WorkloadError: if it does nothing: a result that was computed before, or a callable with no body.
     """
     device = leg.plan.device
-    if _does_nothing(leg, seconds_per_call):
+    if _does_nothing(leg, seconds_per_call, events):
         raise WorkloadError(
             f"the callable of {leg.plan.workload.name!r} does nothing on {device.info.id}: its calls take no longer "
             "than calling an empty function; return a callable that computes anew each time, not a stored result, "
             "and give its work to the device that the builder gets"
         )
-    if device.timer is None or leg.reset is not None:
+    if events is None:
         return Probe()
-    leftovers = [_leftover_s(device, device.timer, leg.function) for _ in range(_REPEATS)]
-    idle = statistics.median(seconds_of(device, _nothing, 0) for _ in range(_REPEATS))
-    durations = [_device_seconds(device, device.timer, leg.function, 1) for _ in range(_REPEATS)]
-    leftover = statistics.median(leftovers) - idle
-    return Probe(leftover > max(_ESCAPE_S, _ESCAPE_SHARE * statistics.median(durations)), max(0.0, leftover))
+    host_s = _host_seconds(leg, 1)
+    waits = events.backlog is not None and _waits(leg, events.backlog, host_s)
+    device_s = _device_seconds(leg, events, host_s, waits)
+    if waits:
+        return Probe("synchronizes", host_s, device_s)
+    leftover_s = _leftover_s(leg, events)
+    escapes = leftover_s > max(_ESCAPE_S, _ESCAPE_SHARE * device_s)
+    return Probe("launch-bound" if host_s > device_s else "device-bound", host_s, device_s, escapes, leftover_s)
 
 
 def _nothing() -> None:
     pass
 
 
-def _does_nothing(leg: BuiltLeg, seconds_per_call: float) -> bool:
+def _does_nothing(leg: BuiltLeg, seconds_per_call: float, events: Events | None) -> bool:
     device = leg.plan.device
     if seconds_per_call > _LONG_CALL_S:
         return False
-    if device.timer is not None and device.backlog is not None and leg.reset is None:
-        return _nothing_behind_backlog(device, device.timer, device.backlog, leg.function)
-    calls = _CALLS if leg.reset is None else 1
-    if device.timer is None:
+    if events is not None and events.backlog is not None and not leg.single:
+        return _nothing_behind_backlog(leg, events, events.backlog)
+    calls = 1 if leg.single else _CALLS
+    if events is None:
         ours = min(seconds_of_calls(leg, calls) for _ in range(_REPEATS))
         empty = min(seconds_of(device, _nothing, calls) for _ in range(_REPEATS))
         return ours <= _NOOP_FACTOR * empty
-    ours = _host_seconds(device, leg.function, calls, leg.prepare)
-    return ours <= _NOOP_FACTOR * _host_seconds(device, _nothing, calls)
+    return _host_seconds(leg, calls) <= _NOOP_FACTOR * _host_seconds(leg, calls, _nothing)
 
 
-def _nothing_behind_backlog(device: Device, timer: Timer, backlog: Backlog, function: Callable[[], Any]) -> bool:
+def _nothing_behind_backlog(leg: BuiltLeg, events: Events, backlog: Backlog) -> bool:
     """Whether the device has nothing to do between two events, when the host cannot be what keeps them apart."""
-    host_s = _host_seconds(device, function, 1)
+    host_s = _host_seconds(leg, 1)
     calls = max(1, min(_CALLS, int(_LONGEST_BACKLOG_S / 2 / max(host_s, 1e-9))))
     wait_s = min(_LONGEST_BACKLOG_S, 1.5 * host_s * calls + 50e-6)
 
     def behind(what: Callable[[], Any]) -> float:
-        device.synchronize()
+        leg.plan.device.synchronize()
         backlog(wait_s)
-        return _device_seconds(device, timer, what, calls, idle=False)
+        return _between_events(leg, events, what, calls)
 
-    ours = statistics.median(behind(function) for _ in range(_REPEATS))
+    ours = statistics.median(behind(leg.function) for _ in range(_REPEATS))
     empty = statistics.median(behind(_nothing) for _ in range(_REPEATS))
-    resolution_s = 2e-6  # the coarsest event clock in use (HIP 1 µs), twice: one step at each end
-    return ours <= 2 * empty + resolution_s
+    return ours <= 2 * empty + 2 * events.resolution_s
 
 
-def _host_seconds(
-    device: Device, function: Callable[[], Any], calls: int, prepare: Callable[[], None] = _nothing
-) -> float:
+def _host_seconds(leg: BuiltLeg, calls: int, function: Callable[[], Any] | None = None) -> float:
     """Return the least time the host needs to give the device that many calls."""
-    now = device.clock.now
+    device = leg.plan.device
+    now, called = device.clock.now, function or leg.function
     least = float("inf")
     for _ in range(_REPEATS):
-        prepare()
+        leg.prepare()
         device.synchronize()
         start = now()
-        call_repeatedly(function, calls)
+        call_repeatedly(called, calls)
         least = min(least, now() - start)
     device.synchronize()
     return least
 
 
-def _device_seconds(
-    device: Device, timer: Timer, function: Callable[[], Any], calls: int, *, idle: bool = True
-) -> float:
-    if idle:
+def _waits(leg: BuiltLeg, backlog: Backlog, host_s: float) -> bool:
+    """Whether a call returns only when the backlog in front of it is over."""
+    device = leg.plan.device
+    now, wait_s = device.clock.now, max(_WAITS_S, 2 * host_s)
+    least = float("inf")
+    for _ in range(_REPEATS):
+        leg.prepare()
         device.synchronize()
-    start = timer.mark()
+        backlog(wait_s)
+        start = now()
+        leg.function()
+        least = min(least, now() - start)
+    device.synchronize()
+    return least >= _WAITS_SHARE * wait_s and least > host_s + _WAITS_SHARE * wait_s / 2
+
+
+def _device_seconds(leg: BuiltLeg, events: Events, host_s: float, waits: bool) -> float:
+    """Return the device's time for one call, behind a backlog where that hides the launching."""
+    device = leg.plan.device
+    found = []
+    for _ in range(_REPEATS):
+        leg.prepare()
+        device.synchronize()
+        if events.backlog is not None and not waits:
+            events.backlog(min(_LONGEST_BACKLOG_S, 1.5 * host_s + 50e-6))
+        found.append(_between_events(leg, events, leg.function, 1))
+    return statistics.median(found)
+
+
+def _between_events(leg: BuiltLeg, events: Events, function: Callable[[], Any], calls: int) -> float:
+    start = events.timer.mark()
     call_repeatedly(function, calls)
-    end = timer.mark()
-    device.synchronize()
-    return timer.elapsed_s(start, end)
+    end = events.timer.mark()
+    leg.plan.device.synchronize()
+    return events.timer.elapsed_s(start, end)
 
 
-def _leftover_s(device: Device, timer: Timer, function: Callable[[], Any]) -> float:
+def _leftover_s(leg: BuiltLeg, events: Events) -> float:
     """Return how long the device is busy after the last event of the stream that is timed."""
-    device.synchronize()
-    function()
-    timer.wait(timer.mark())
-    now = device.clock.now
-    start = now()
-    device.synchronize()
-    return now() - start
+    device = leg.plan.device
+    now, found = device.clock.now, []
+    for _ in range(_REPEATS):
+        leg.prepare()
+        device.synchronize()
+        leg.function()
+        events.timer.wait(events.timer.mark())
+        start = now()
+        device.synchronize()
+        found.append(now() - start)
+    idle = statistics.median(seconds_of(device, _nothing, 0) for _ in range(_REPEATS))
+    return max(0.0, statistics.median(found) - idle)

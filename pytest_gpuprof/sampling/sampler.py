@@ -6,61 +6,53 @@ First call (timed apart), warm-up until steady, probe, then rounds: in each the 
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pytest_gpuprof.core import results
 from pytest_gpuprof.core.errors import GpuprofError
 from pytest_gpuprof.core.protocols import Clock, Meter, StoppingRule
-from pytest_gpuprof.core.results import Caution, Round, spoils
+from pytest_gpuprof.core.results import Caution, Round
+from pytest_gpuprof.sampling import doubts
+from pytest_gpuprof.sampling.device_time import Window, overhead_of, plan_window, take_device_sample
 from pytest_gpuprof.sampling.legs import BuiltLeg, LegPlan, built
-from pytest_gpuprof.sampling.loop import seconds_of, seconds_of_calls, take_sample
+from pytest_gpuprof.sampling.loop import CallCost, call_cost, seconds_of, take_sample
 from pytest_gpuprof.sampling.plan import Plan
+from pytest_gpuprof.sampling.preflight import Events, preflight
 from pytest_gpuprof.sampling.probe import Probe, probe
 from pytest_gpuprof.sampling.quiet import quiet, threads_limited
+from pytest_gpuprof.sampling.transfers import Transfers
+from pytest_gpuprof.sampling.warmup import LONG_CALL_S, calls_per_sample, warm_up
 
 __all__ = ["LegRounds", "MeterFactory", "Rounds", "take_rounds"]
 
 MeterFactory = Callable[[LegPlan], Sequence[Meter]]
 """The meters of a leg, outermost first."""
 
+Observe = Callable[[LegPlan], Mapping[str, float]]
+"""Told after each turn of a leg; returns what its board says now, such as the clock."""
+
 Watch = Callable[[str], None]
 """Told what is being done, between timed regions only."""
-
-_STEADY = 0.05
-"""Three groups of calls within 5 % of each other are steady; a busy two-core machine never agrees better."""
-
-_GROUP_S = 0.01
-"""A group of warm-up calls lasts about 10 ms, long against a clock read and short against the ramp of a GPU's clock."""
-
-_SLOW = 2.0
-"""A group this many times slower than the latest ones was compiling or tuning, and does not count as warm-up."""
-
-_RECENT = 9
-"""The latest groups, whose median is what calls take now: on a noisy machine one lucky group says nothing."""
-
-_WORTH_TELLING = 0.25
-"""Groups of 10 ms differ by a few percent on any shared machine; the rounds average over that."""
-
-_MOST_WARMUP_CALLS = 1_000_000
-"""Calls so short that a million do not fill the warm-up have nothing to warm up; the probe tells whether they work."""
 
 _REWARM_S = 0.02
 """A GPU that idled through the CPU leg's turn drops its clock; 20 ms of load bring it back."""
 
-_LONG_CALL_S = 1.0
-"""One sample per round for calls longer than this; more would cost minutes and a long call averages over itself."""
+_LEAST_DEVICE_SAMPLES = 5
+"""However long they are: the median of five survives two disturbed ones."""
 
-_MOST_CALLS = 100_000
-"""Calls in a sample at most: a callable of less than 0.1 µs is measured over 10 ms all the same, within 0.1 %."""
+_MOST_SINGLE_SAMPLES = 50
+"""Where each sample is one call, more of them are taken while they are short."""
 
-_SPIKE = 3.0
-_SPIKE_S = 0.05
-"""A round three times as long as the leg's others, and 50 ms longer, has seen something like a compilation."""
+_JITTER = 0.2
+"""Calls per sample vary by up to 20 % between rounds, so that they do not fall in step with a periodic disturbance."""
+
+_GOLDEN = 0.618034
+"""Multiples of it, less their whole part, fill the unit interval evenly: a jitter that needs no random numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +92,16 @@ class _Running:
     seconds_per_call: float = 0.0
     iterations: int = 1
     samples_per_round: int = 1
+    cost: CallCost = field(default_factory=CallCost)
+    events: Events | None = None
+    window: Window | None = None
+    device_samples: int = 0
+    transfers: Transfers | None = None
     probe: Probe = field(default_factory=Probe)
     cautions: list[Caution] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     calls: int = 0
+    compilations: int = 0
 
 
 def take_rounds(
@@ -113,7 +111,10 @@ def take_rounds(
     meters: MeterFactory,
     *,
     threads: int,
+    device_time: Collection[results.Leg] = (),
+    transfers: Collection[results.Leg] = (),
     compare: Callable[[Mapping[results.Leg, Any]], None] | None = None,
+    observe: Observe = lambda _: {},
     watch: Watch = lambda _: None,
 ) -> Rounds:
     """Build the legs, call each for the first time, warm it up, and take rounds until the rule has enough.
@@ -124,7 +125,10 @@ def take_rounds(
         rule: when to stop.
         meters: the meters of a leg.
         threads: CPU threads the CPU leg may use.
+        device_time: the legs whose device time is wanted, where the device has events.
+        transfers: the legs whose upload and download are wanted.
         compare: gets the outputs of the first calls, before anything is timed; raises if they differ.
+        observe: asked after each turn of a leg, and its figures are kept with the round.
         watch: told what is being done, between timed regions.
 
     Raises:
@@ -146,23 +150,27 @@ def take_rounds(
         stack.enter_context(quiet())
         for each in running:
             watch(f"warming up on {each.leg.plan.device.info.id}")
-            _run(each, "during warm-up", lambda each=each: _prepare(each, plan))  # type: ignore[misc]  # bound now
+            leg_of = each.leg.plan.leg
+            wanted = {"device_time": leg_of in device_time, "transfers": leg_of in transfers}
+            _run(each, "during warm-up", partial(_prepare, each, plan, **wanted))
         began = clock.now()
-        reason = _rounds(running, plan, rule, clock, watch, began + plan.max_time_s)
+        reason = _rounds(running, plan, rule, clock, observe, watch)
         seconds = clock.now() - began
         return Rounds({each.leg.plan.leg: _finished(each) for each in running}, reason, seconds)
 
 
 def _rounds(
-    running: Sequence[_Running], plan: Plan, rule: StoppingRule, clock: Clock, watch: Watch, deadline: float
+    running: Sequence[_Running], plan: Plan, rule: StoppingRule, clock: Clock, observe: Observe, watch: Watch
 ) -> str:
+    deadline = clock.now() + plan.max_time_s
     for index in range(plan.max_rounds):
         if clock.now() > deadline:
             return f"out of time after {index} rounds"
         watch(f"round {index + 1} of at most {plan.max_rounds}")
         order = running if index % 2 == 0 else running[::-1]
         for position, each in enumerate(order):
-            _run(each, f"in round {index + 1}", lambda each=each, p=position: _one_round(each, index, p))  # type: ignore[misc]  # noqa: B023  # called at once
+            step = _Turn(each, index, position, observe)
+            _run(each, f"in round {index + 1}", step)
         if index + 1 >= plan.min_rounds:
             reason = rule.enough({each.leg.plan.leg: tuple(each.rounds) for each in running})
             if reason is not None:
@@ -205,117 +213,102 @@ def _first_call(each: _Running) -> Any:
     return output.pop()
 
 
-def _prepare(each: _Running, plan: Plan) -> None:
+def _prepare(each: _Running, plan: Plan, *, device_time: bool, transfers: bool) -> None:
     """Warm up, probe, and find out how many calls make a sample."""
-    each.seconds_per_call = _warm_up(each, plan)
-    each.probe = probe(each.leg, each.seconds_per_call)
-    if each.probe.escapes:
-        each.cautions.append(
-            Caution(
-                "escaped",
-                f"the device goes on for {each.probe.leftover_s * 1e6:.0f} µs after the timed stream is done, so its "
-                "events see only a part of the work",
-                "let the current stream wait for the other one; wall time is not affected",
-            )
-        )
-    is_cpu = each.leg.plan.device.info.kind == "cpu"
-    each.samples_per_round = plan.cpu_samples if is_cpu else plan.gpu_samples
-    if each.seconds_per_call > _LONG_CALL_S:
-        each.samples_per_round = 1
-    if each.leg.reset is None:
-        each.iterations = _calibrated(each, plan)
-    else:  # each sample is one call, so take more of them while they are short
-        each.samples_per_round = max(each.samples_per_round, min(50, int(plan.sample_s / each.seconds_per_call)))
-
-
-def _calibrated(each: _Running, plan: Plan) -> int:
-    """Return how many calls make a sample, tried out: calls that were slow alike all through the warm-up deceive it."""
-    while True:
-        wanted = plan.sample_s / max(each.seconds_per_call, 1e-9)
-        calls = max(1, min(_MOST_CALLS, math.ceil(wanted)))
-        if each.seconds_per_call > _LONG_CALL_S or calls == _MOST_CALLS:
-            return calls
-        seconds = seconds_of(each.leg.plan.device, each.leg.function, calls)
-        each.calls += calls
-        if seconds >= plan.sample_s / 2:  # the estimate was right, or at worst a sample is half as long
-            return calls
-        each.seconds_per_call = seconds / calls
-
-
-def _warm_up(each: _Running, plan: Plan) -> float:
-    """Call until steady, and return the seconds of one call.
-
-    Steady is: at least ``warmup_s`` of calls, and three groups in a row that agree. The cap does not count groups that
-    were slow because something was compiled or tuned, so that a compilation which takes a minute is outlasted.
-    """
-    leg = each.leg
-    groups: list[tuple[float, float]] = []  # seconds of the group, seconds per call
-    calls = 1
-    while True:
-        seconds = seconds_of_calls(leg, calls)
-        each.calls += calls
-        groups.append((seconds, seconds / calls))
-        latest = [per_call for _, per_call in groups[-3:]]
-        usual = statistics.median_low(per_call for _, per_call in groups[-_RECENT:])  # of two, the one not compiling
-        total = sum(seconds for seconds, _ in groups)
-        counted = sum(seconds for seconds, per_call in groups if per_call <= _SLOW * usual)
-        if len(latest) == 3 and counted >= plan.warmup_s and max(latest) <= (1 + _STEADY) * min(latest):
-            break
-        if counted >= plan.warmup_cap_s or total >= plan.compile_cap_s or each.calls >= _MOST_WARMUP_CALLS:
-            if len(groups) > 1 and max(latest) > (1 + _WORTH_TELLING) * min(latest):
-                each.cautions.append(_unsteady(leg.plan, counted, latest))
-            break
-        calls = max(1, min(calls * 10, int(_GROUP_S / max(seconds / calls, 1e-9))))
-    return statistics.median(latest)
-
-
-def _unsteady(plan: LegPlan, seconds: float, latest: Sequence[float]) -> Caution:
-    spread = max(latest) / min(latest) - 1
-    return Caution(
-        "unsteady",
-        f"{plan.place} still varied by {spread:.0%} after {seconds:.1f} s of warm-up",
-        "close other programs, lock the clocks, or allow more with --gpu-profile-warmup",
-    )
-
-
-def _one_round(each: _Running, index: int, position: int) -> None:
     leg, device = each.leg, each.leg.plan.device
-    if device.info.kind != "cpu" and leg.reset is None:
+    warmth = warm_up(leg, plan)
+    each.events = preflight(device)
+    each.probe = probe(leg, warmth.seconds_per_call, each.events)
+    is_cpu = device.info.kind == "cpu"
+    each.samples_per_round = plan.cpu_samples if is_cpu else plan.gpu_samples
+    if leg.single:
+        short = int(plan.sample_s / max(warmth.seconds_per_call, 1e-9))
+        each.samples_per_round = max(each.samples_per_round, min(_MOST_SINGLE_SAMPLES, short))
+    else:
+        each.iterations, warmth = calls_per_sample(leg, plan, warmth)
+    if warmth.seconds_per_call > LONG_CALL_S:
+        each.samples_per_round = 1
+    each.seconds_per_call = warmth.seconds_per_call
+    each.cost = call_cost(device)
+    if device_time and each.events is not None and not each.probe.escapes:
+        _plan_device_time(each, plan, each.events)
+    if transfers:
+        each.transfers = Transfers(leg)
+    each.calls += warmth.calls
+    each.cautions += [*warmth.cautions, *doubts.of_probe(leg.plan, each.probe, each.window is not None)]
+    each.compilations = _compilations(each)
+
+
+def _plan_device_time(each: _Running, plan: Plan, events: Events) -> None:
+    each.window = window = plan_window(each.leg, each.probe, events)
+    cost_s = window.backlog_s + window.iterations * max(each.probe.device_s, each.probe.host_s) + each.cost.sync_s
+    fitting = int(plan.device_s / max(cost_s, 1e-9))
+    each.device_samples = max(_LEAST_DEVICE_SAMPLES, min(plan.device_samples, fitting))
+    if each.seconds_per_call > LONG_CALL_S:
+        each.device_samples = 1
+
+
+def _compilations(each: _Running) -> int:
+    count = each.leg.plan.device.compilations
+    return 0 if count is None else count()
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One leg's share of one round."""
+
+    each: _Running
+    index: int
+    position: int
+    observe: Observe
+
+    def __call__(self) -> None:
+        each, leg = self.each, self.each.leg
+        if leg.plan.device.info.kind != "cpu" and not leg.single:
+            self._rewarm()
+        iterations = each.iterations
+        if iterations > 1:
+            iterations += int(iterations * _JITTER * (self.index * _GOLDEN % 1.0))
+        taken = [take_sample(leg, iterations, each.meters) for _ in range(each.samples_per_round)]
+        each.calls += iterations * each.samples_per_round
+        samples = {name: tuple(sample[name] for sample in taken) for name in taken[0]}
+        overhead = {}
+        if "wall_time" in samples:  # a third party may measure with meters of its own alone
+            overhead["wall_time"] = each.cost.share_of(statistics.median(samples["wall_time"]), iterations)
+        if each.window is not None and each.events is not None:
+            samples["device_time"], overhead["device_time"] = self._device_time(each.window, each.events)
+        if each.transfers is not None:
+            samples |= each.transfers.sample()
+        samples |= {name: (figure,) for name, figure in self.observe(leg.plan).items()}
+        each.rounds.append(Round(self.index, self.position, iterations, samples, overhead))
+        self._look_for_compilations()
+
+    def _rewarm(self) -> None:
+        each = self.each
         calls = max(1, min(each.iterations * 10, int(_REWARM_S / max(each.seconds_per_call, 1e-9))))
-        seconds_of(device, leg.function, calls)
+        seconds_of(each.leg.plan.device, each.leg.function, calls)
         each.calls += calls
-    taken = [take_sample(leg, each.iterations, each.meters) for _ in range(each.samples_per_round)]
-    each.calls += each.iterations * each.samples_per_round
-    samples = {name: tuple(sample[name] for sample in taken) for name in taken[0]}
-    each.rounds.append(Round(index, position, each.iterations, samples))
+
+    def _device_time(self, window: Window, events: Events) -> tuple[tuple[float, ...], float]:
+        each = self.each
+        taken = [take_device_sample(each.leg, window, events) for _ in range(each.device_samples)]
+        each.calls += window.iterations * len(taken)
+        return tuple(sample.seconds for sample in taken), overhead_of(taken, window, events)
+
+    def _look_for_compilations(self) -> None:
+        each, now = self.each, _compilations(self.each)
+        if now > each.compilations:
+            each.cautions.append(doubts.compiled(each.leg.plan, now - each.compilations))
+            each.compilations = now
 
 
 def _finished(each: _Running) -> LegRounds:
+    shown = doubts.of_rounds(each.leg.plan, each.rounds, each.cost.call_s)
     return LegRounds(
         each.leg.plan,
         tuple(each.rounds),
         each.first_call_s,
         each.probe,
-        (*each.cautions, *_spikes(each)),
+        (*each.cautions, *shown),
         each.calls,
-    )
-
-
-def _spikes(each: _Running) -> Sequence[Caution]:
-    """Return a caution if a round, by its median, looks as if something was compiled or tuned in it."""
-    figures = [each_round.value("wall_time") for each_round in each.rounds]
-    if len(figures) < 3:
-        return ()
-    usual, longest = statistics.median(figures), max(figures)
-    if longest <= _SPIKE * usual or (longest - usual) * each.iterations <= _SPIKE_S:
-        return ()
-    return (
-        Caution(
-            "compiled",
-            f"a round of {each.leg.plan.place} took {longest / usual:.1f} times as long as usual "
-            f"({longest * each.iterations:.2g} s a sample), as when something is compiled or tuned in it",
-            "raise --gpu-profile-warmup, or call the workload with every shape it meets before it is measured",
-            spoils("time", "cpu time", "ratio"),
-            frozenset({each.leg.plan.leg}),
-        ),
     )

@@ -58,6 +58,7 @@ def record_of(profile: Profile, *, test: str = "", attempt: int = 1) -> dict[str
         for name in (
             "speedup",
             "device_speedup",
+            "end_to_end_speedup",
             "speedup_over_reference",
             "energy_ratio",
             "throughput",
@@ -118,7 +119,13 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
         },
         "readings": {name: _reading(reading) for name, reading in measurement.readings.items()},
         "rounds": [
-            {"index": each.index, "position": each.position, "iterations": each.iterations, "samples": each.samples}
+            {
+                "index": each.index,
+                "position": each.position,
+                "iterations": each.iterations,
+                "samples": each.samples,
+                "overhead": each.overhead,
+            }
             for each in measurement.rounds
         ],
         "series": measurement.series,
@@ -219,6 +226,7 @@ def _measurement_from(leg: Any, part: Mapping[str, Any]) -> Measurement:
                 each["position"],
                 each["iterations"],
                 {name: tuple(values) for name, values in each["samples"].items()},
+                each.get("overhead", {}),
             )
             for each in part["rounds"]
         ),

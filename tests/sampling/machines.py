@@ -10,7 +10,7 @@ from pytest_gpuprof.core.environment import DeviceId
 from pytest_gpuprof.core.protocols import Meter
 from pytest_gpuprof.core.results import Leg, Round
 from pytest_gpuprof.core.workload import Workload, as_workload
-from pytest_gpuprof.meters.time import DeviceTime, WallTime
+from pytest_gpuprof.meters.time import WallTime
 from pytest_gpuprof.sampling.legs import LegPlan
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.sampler import Rounds, take_rounds
@@ -58,9 +58,8 @@ def running(seconds: float) -> Callable[..., Any]:
 
 
 def meters(plan: LegPlan) -> Sequence[Meter]:
-    """Return wall time, and device time where there are events."""
-    timer = plan.device.timer
-    return [WallTime(plan.device)] if timer is None else [WallTime(plan.device), DeviceTime(timer)]
+    """Return wall time."""
+    return [WallTime(plan.device)]
 
 
 class After:
@@ -77,5 +76,6 @@ class After:
 
 
 def take(legs: Sequence[LegPlan], *, rounds: int = 3, plan: Plan | None = None, **more: Any) -> Rounds:
-    """Take rounds on one thread."""
+    """Take rounds on one thread, with device time where there are events."""
+    more = {"device_time": ("gpu", "reference"), **more}
     return take_rounds(legs, plan or Plan(), After(rounds), meters, threads=1, **more)

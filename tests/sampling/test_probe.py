@@ -16,6 +16,7 @@ from pytest_gpuprof.core.results import Leg
 from pytest_gpuprof.sampling.legs import built
 from pytest_gpuprof.sampling.loop import seconds_of_calls
 from pytest_gpuprof.sampling.plan import Plan
+from pytest_gpuprof.sampling.preflight import preflight
 from pytest_gpuprof.sampling.probe import Probe, probe
 from tests.sampling.machines import EXACT, exact_machine, leg_on, take
 
@@ -29,7 +30,7 @@ def probed(
     if not backlog and isinstance(plan.device, SimulatedDevice):
         plan.device.backlog = None
     with built(plan) as ready:
-        return probe(ready, seconds_of_calls(ready, 4) / 4)
+        return probe(ready, seconds_of_calls(ready, 4) / 4, preflight(plan.device))
 
 
 def nothing(device: Any) -> Callable[[], None]:
@@ -171,7 +172,7 @@ def test_a_long_call_is_not_repeated_to_find_out_that_it_works() -> None:
         return run
 
     with built(leg_on(machine, work, "cpu")) as ready:
-        assert probe(ready, 5.0) == Probe()
+        assert probe(ready, 5.0, None) == Probe()
     assert calls == 0
 
 
@@ -188,5 +189,5 @@ def test_a_workload_that_waits_inside_does_not_hang_behind_the_backlog() -> None
 
     with built(leg_on(machine, work)) as ready:
         began = machine.clock.time
-        probe(ready, 3e-5)
+        probe(ready, 3e-5, preflight(ready.plan.device))
     assert machine.clock.time - began < 0.3
