@@ -41,6 +41,10 @@ _LONGEST_S = 0.25
 _TRIES = 6
 """Halving 800 calls five times, or doubling 50 µs as often, finds a window that fits, or there is none."""
 
+_TRIED = 3
+_LONG_CALL_S = 0.2
+"""A window is tried three times, so that one disturbance does not decide; once for calls of 0.2 s and more."""
+
 _TOLERANCE = 0.02
 """The device's clock and the host's may differ by a few parts in a thousand; 2 % more time than there was is wrong."""
 
@@ -90,7 +94,7 @@ def plan_window(leg: BuiltLeg, found: Probe, events: Events) -> Window:
     for _ in range(_TRIES):
         wanted_s = _MARGIN * window.launch_s * window.iterations + _MARGIN_S
         window = replace(window, backlog_s=max(_SHORTEST_S, min(_LONGEST_S, wanted_s)))
-        tried = [take_device_sample(leg, window, events) for _ in range(3)]
+        tried = [take_device_sample(leg, window, events) for _ in range(_TRIED if device_s < _LONG_CALL_S else 1)]
         if statistics.median(sample.idle_s for sample in tried) == 0.0:
             return window
         if window.iterations > 1:

@@ -27,10 +27,14 @@ _LONGEST_BACKLOG_S = 0.02
 """A workload that synchronizes inside waits for the whole backlog at each call, so it must be short."""
 
 _WAITS_S = 2e-3
+_LONGEST_WAIT_S = 0.25
 """A backlog to see whether the host waits behind it: 2 ms is far more than launching a kernel takes."""
 
 _WAITS_SHARE = 0.5
-"""Who returns before half of it is over has not waited for its end; twice the host's own time leaves room for that."""
+"""Who is late by less than half of it has not waited for its end."""
+
+_VARIES = 0.1
+"""Calls vary by themselves: 10 % later is no sign of waiting."""
 
 _ESCAPE_S = 20e-6
 _ESCAPE_SHARE = 0.10
@@ -41,7 +45,7 @@ _NOOP_FACTOR = 3.0
 """A call that takes less than three times as long as calling a function with no body has computed nothing."""
 
 _LONG_CALL_S = 0.2
-"""A call as long as this is not called 16 times over to find out that it does something: it does."""
+"""A call as long as this is not called many times over to find out what it is: it does something, and once will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +93,49 @@ def probe(leg: BuiltLeg, seconds_per_call: float, events: Events | None) -> Prob
         )
     if events is None:
         return Probe()
-    host_s = _host_seconds(leg, 1)
-    waits = events.backlog is not None and _waits(leg, events.backlog, host_s)
-    device_s = _device_seconds(leg, events, host_s, waits)
-    if waits:
-        return Probe("synchronizes", host_s, device_s)
-    leftover_s = _leftover_s(leg, events)
+    repeats = 1 if seconds_per_call > _LONG_CALL_S else _REPEATS
+    plain = [_look(leg, events, 0.0) for _ in range(repeats)]
+    host_s = min(each.host_s for each in plain)
+    device_s = statistics.median(each.device_s for each in plain)
+    idle_s = statistics.median(seconds_of(device, _nothing, 0) for _ in range(_REPEATS))
+    leftover_s = max(0.0, statistics.median(each.leftover_s for each in plain) - idle_s)
+    if events.backlog is not None and (repeats > 1 or host_s > _WAITS_SHARE * device_s):
+        wait_s = min(_LONGEST_WAIT_S, max(_WAITS_S, 2 * host_s))
+        behind = [_look(leg, events, wait_s) for _ in range(repeats)]
+        late_s = min(each.host_s for each in behind)
+        device_s = statistics.median(each.device_s for each in behind)
+        if late_s - host_s >= max(_WAITS_SHARE * wait_s, _VARIES * host_s):
+            return Probe("synchronizes", host_s, device_s)
     escapes = leftover_s > max(_ESCAPE_S, _ESCAPE_SHARE * device_s)
     return Probe("launch-bound" if host_s > device_s else "device-bound", host_s, device_s, escapes, leftover_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One call: until the host was back, between the events, and from the last event until the device was idle."""
+
+    host_s: float
+    device_s: float
+    leftover_s: float
+
+
+def _look(leg: BuiltLeg, events: Events, backlog_s: float) -> _Look:
+    device, timer = leg.plan.device, events.timer
+    now = device.clock.now
+    leg.prepare()
+    device.synchronize()
+    if backlog_s and events.backlog is not None:
+        events.backlog(backlog_s)
+    start = timer.mark()
+    called = now()
+    leg.function()
+    back = now()
+    end = timer.mark()
+    timer.wait(end)
+    done = now()
+    device.synchronize()
+    idle = now()
+    return _Look(back - called, timer.elapsed_s(start, end), idle - done)
 
 
 def _nothing() -> None:
@@ -148,54 +187,9 @@ def _host_seconds(leg: BuiltLeg, calls: int, function: Callable[[], Any] | None 
     return least
 
 
-def _waits(leg: BuiltLeg, backlog: Backlog, host_s: float) -> bool:
-    """Whether a call returns only when the backlog in front of it is over."""
-    device = leg.plan.device
-    now, wait_s = device.clock.now, max(_WAITS_S, 2 * host_s)
-    least = float("inf")
-    for _ in range(_REPEATS):
-        leg.prepare()
-        device.synchronize()
-        backlog(wait_s)
-        start = now()
-        leg.function()
-        least = min(least, now() - start)
-    device.synchronize()
-    return least >= _WAITS_SHARE * wait_s and least > host_s + _WAITS_SHARE * wait_s / 2
-
-
-def _device_seconds(leg: BuiltLeg, events: Events, host_s: float, waits: bool) -> float:
-    """Return the device's time for one call, behind a backlog where that hides the launching."""
-    device = leg.plan.device
-    found = []
-    for _ in range(_REPEATS):
-        leg.prepare()
-        device.synchronize()
-        if events.backlog is not None and not waits:
-            events.backlog(min(_LONGEST_BACKLOG_S, 1.5 * host_s + 50e-6))
-        found.append(_between_events(leg, events, leg.function, 1))
-    return statistics.median(found)
-
-
 def _between_events(leg: BuiltLeg, events: Events, function: Callable[[], Any], calls: int) -> float:
     start = events.timer.mark()
     call_repeatedly(function, calls)
     end = events.timer.mark()
     leg.plan.device.synchronize()
     return events.timer.elapsed_s(start, end)
-
-
-def _leftover_s(leg: BuiltLeg, events: Events) -> float:
-    """Return how long the device is busy after the last event of the stream that is timed."""
-    device = leg.plan.device
-    now, found = device.clock.now, []
-    for _ in range(_REPEATS):
-        leg.prepare()
-        device.synchronize()
-        leg.function()
-        events.timer.wait(events.timer.mark())
-        start = now()
-        device.synchronize()
-        found.append(now() - start)
-    idle = statistics.median(seconds_of(device, _nothing, 0) for _ in range(_REPEATS))
-    return max(0.0, statistics.median(found) - idle)

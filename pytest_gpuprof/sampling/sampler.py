@@ -36,6 +36,8 @@ MeterFactory = Callable[[LegPlan], Sequence[Meter]]
 Observe = Callable[[LegPlan], Mapping[str, float]]
 """Told after each turn of a leg; returns what its board says now, such as the clock."""
 
+_Samples = dict[str, tuple[float, ...]]
+
 Watch = Callable[[str], None]
 """Told what is being done, between timed regions only."""
 
@@ -225,7 +227,10 @@ def _prepare(each: _Running, plan: Plan, *, device_time: bool, transfers: bool) 
         short = int(plan.sample_s / max(warmth.seconds_per_call, 1e-9))
         each.samples_per_round = max(each.samples_per_round, min(_MOST_SINGLE_SAMPLES, short))
     else:
-        each.iterations, warmth = calls_per_sample(leg, plan, warmth)
+        each.iterations, settled = calls_per_sample(leg, plan, warmth)
+        if settled.seconds_per_call < warmth.seconds_per_call / 2:  # slow calls were steady, and are over now
+            each.probe = probe(leg, settled.seconds_per_call, each.events)
+        warmth = settled
     if warmth.seconds_per_call > LONG_CALL_S:
         each.samples_per_round = 1
     each.seconds_per_call = warmth.seconds_per_call
@@ -269,16 +274,15 @@ class _Turn:
         iterations = each.iterations
         if iterations > 1:
             iterations += int(iterations * _JITTER * (self.index * _GOLDEN % 1.0))
-        taken = [take_sample(leg, iterations, each.meters) for _ in range(each.samples_per_round)]
-        each.calls += iterations * each.samples_per_round
-        samples = {name: tuple(sample[name] for sample in taken) for name in taken[0]}
-        overhead = {}
-        if "wall_time" in samples:  # a third party may measure with meters of its own alone
-            overhead["wall_time"] = each.cost.share_of(statistics.median(samples["wall_time"]), iterations)
+        samples: dict[str, tuple[float, ...]] = {}
+        overhead: dict[str, float] = {}
+        steps = [partial(self._wall_time, samples, overhead, iterations)]
         if each.window is not None and each.events is not None:
-            samples["device_time"], overhead["device_time"] = self._device_time(each.window, each.events)
+            steps.append(partial(self._device_time, samples, overhead, each.window, each.events))
         if each.transfers is not None:
-            samples |= each.transfers.sample()
+            steps.append(partial(self._transfers, samples, each.transfers))
+        for step in steps if self.index % 2 == 0 else reversed(steps):  # mirrored, as the order of the legs is
+            step()
         samples |= {name: (figure,) for name, figure in self.observe(leg.plan).items()}
         each.rounds.append(Round(self.index, self.position, iterations, samples, overhead))
         self._look_for_compilations()
@@ -289,11 +293,23 @@ class _Turn:
         seconds_of(each.leg.plan.device, each.leg.function, calls)
         each.calls += calls
 
-    def _device_time(self, window: Window, events: Events) -> tuple[tuple[float, ...], float]:
+    def _wall_time(self, samples: _Samples, overhead: dict[str, float], iterations: int) -> None:
+        each = self.each
+        taken = [take_sample(each.leg, iterations, each.meters) for _ in range(each.samples_per_round)]
+        each.calls += iterations * len(taken)
+        samples |= {name: tuple(sample[name] for sample in taken) for name in taken[0]}
+        if "wall_time" in samples:  # a third party may measure with meters of its own alone
+            overhead["wall_time"] = each.cost.share_of(statistics.median(samples["wall_time"]), iterations)
+
+    def _device_time(self, samples: _Samples, overhead: dict[str, float], window: Window, events: Events) -> None:
         each = self.each
         taken = [take_device_sample(each.leg, window, events) for _ in range(each.device_samples)]
         each.calls += window.iterations * len(taken)
-        return tuple(sample.seconds for sample in taken), overhead_of(taken, window, events)
+        samples["device_time"] = tuple(sample.seconds for sample in taken)
+        overhead["device_time"] = overhead_of(taken, window, events)
+
+    def _transfers(self, samples: _Samples, transfers: Transfers) -> None:
+        samples |= transfers.sample()
 
     def _look_for_compilations(self) -> None:
         each, now = self.each, _compilations(self.each)

@@ -27,6 +27,7 @@ def leg_of(
     wall: Sequence[float] = (),
     device: Sequence[float] = (),
     *,
+    transfers: Sequence[float] = (),
     info: DeviceInfo | None = None,
     readings: Mapping[str, float | Reading] | None = None,
     latency: Sequence[float] = (),
@@ -37,6 +38,8 @@ def leg_of(
         series["wall_time"] = [[each] for each in wall]
     if device:
         series["device_time"] = [[each] for each in device]
+    if transfers:
+        series |= {name: [[each] for each in transfers] for name in ("upload_time", "download_time")}
     return Measurement(
         leg,
         info or (HOST if leg == "cpu" else CARD),

@@ -29,6 +29,7 @@ def test_the_keywords_are_the_ones_users_know() -> None:
         "min_speedup": ("x", {"cpu", "gpu"}, {"rounds"}),
         "min_device_speedup": ("x", {"cpu", "gpu"}, {"rounds", "device events"}),
         "min_speedup_over_reference": ("x", {"reference", "gpu"}, {"rounds"}),
+        "min_end_to_end_speedup": ("x", {"cpu", "gpu"}, {"rounds", "transfers"}),
         "max_gpu_time": ("s", {"gpu"}, {"rounds"}),
         "max_device_time": ("s", {"gpu"}, {"rounds", "device events"}),
         "max_cpu_time": ("s", {"cpu"}, {"rounds"}),

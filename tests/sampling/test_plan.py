@@ -11,9 +11,10 @@ import pytest
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.sampling.plan import Plan
 
-NAMES = [each.name for each in fields(Plan)]
+CHOICES = {"cache": "takes 'hot' or 'cold'", "transfers": "takes True or False"}
+NAMES = [each.name for each in fields(Plan) if each.name not in CHOICES]
 MAY_BE_ZERO = {"latency_calls", "warmup_s", "settle_s"}
-WHOLE = {"min_rounds", "max_rounds", "cpu_samples", "gpu_samples", "cpu_threads", "trials", "latency_calls"}
+WHOLE = {"min_rounds", "max_rounds", "cpu_samples", "gpu_samples", "device_samples", "cpu_threads", "trials", "latency_calls"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,6 +45,14 @@ def test_what_is_counted_is_a_whole_number(name: str) -> None:
         return
     with pytest.raises(UsageError, match=f"{name} is .*5; it takes a whole number"):
         Plan(**values)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("value", ["warm", 3, None])
+def test_what_is_no_number_takes_one_of_a_few_values(name: str, value: Any) -> None:
+    """Which is told."""
+    with pytest.raises(UsageError, match=f"{name} is {value!r}; it {CHOICES[name]}"):
+        Plan(**{name: value})
 
 
 def test_the_most_rounds_are_not_fewer_than_the_least() -> None:
