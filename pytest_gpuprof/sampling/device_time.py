@@ -56,7 +56,7 @@ class Window:
     Args:
         iterations: calls between the two events.
         backlog_s: how long the device is kept busy before them, 0 without a backlog.
-        launch_s: what launching one call takes the host.
+        launch_s: what launching one call takes the host; 0 for a call that waits inside, of which nobody can tell.
     """
 
     iterations: int
@@ -83,7 +83,7 @@ def plan_window(leg: BuiltLeg, found: Probe, events: Events) -> Window:
     It is tried out: what the probe took for the host's time may have been a lucky moment, and a queue may be shorter
     than thought.
     """
-    device_s, launch_s = max(found.device_s, 1e-9), found.host_s
+    device_s, launch_s = max(found.device_s, 1e-9), 0.0 if found.synchronizes else found.host_s
     calls = math.ceil(_STEPS * events.resolution_s / device_s)
     hidden = events.backlog is not None and not found.synchronizes
     if not hidden and launch_s < device_s:
@@ -132,8 +132,8 @@ def take_device_sample(leg: BuiltLeg, window: Window, events: Events) -> DeviceS
             "the host; update the driver, or measure wall time only"
         )
     if not window.backlog_s:
-        # Not hidden: at best the device waits for the first call only, at worst for each.
-        host_bound = window.launch_s * window.iterations >= seconds
+        # Not hidden: the device waits for the first call only, or, where launching takes as long as working, for each.
+        host_bound = window.launch_s * window.iterations >= seconds / 2
         return DeviceSample(seconds / window.iterations, min(seconds, launched_s if host_bound else window.launch_s))
     return DeviceSample(seconds / window.iterations, max(0.0, launched_s - timer.elapsed_s(opened, start)))
 

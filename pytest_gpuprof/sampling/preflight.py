@@ -17,6 +17,9 @@ _FINEST_S = 32e-9
 _COARSEST_S = 2e-6
 """Steps of event clocks in use: 32 ns (the global timer of NVIDIA GPUs), 0.5 µs (as CUDA states), 1 µs (HIP)."""
 
+_ROUNDING_S = 1e-9
+"""CUDA tells milliseconds in single precision: differences below a nanosecond are its rounding."""
+
 _SHORT_S = 1e-3
 _LONG_S = 4e-3
 """Two lengths of a backlog: long against the resolution of events, short against a warm-up."""
@@ -57,8 +60,8 @@ def preflight(device: Device) -> Events | None:
     timer.elapsed_s(*_pair(device, timer))  # some frameworks create an event when it is first recorded
     marks = [timer.mark() for _ in range(2 * _PAIRS)]
     device.synchronize()
-    apart = sorted({timer.elapsed_s(marks[0], mark) for mark in marks})
-    steps = [late - early for early, late in pairwise(apart) if late - early > 1e-9]
+    gaps = sorted({0.0, *(timer.elapsed_s(early, late) for early, late in pairwise(marks))})
+    steps = [wide - narrow for narrow, wide in pairwise(gaps) if wide - narrow > _ROUNDING_S]
     resolution = min(_COARSEST_S, max(_FINEST_S, min(steps, default=_COARSEST_S)))
     backlog = device.backlog if _lasts(device, timer) else None
     return Events(timer, resolution, _empty_s(device, timer, backlog), backlog)

@@ -88,6 +88,9 @@ class MockCupy:
         self.current = 0
         self.clock_ms = 0.0
         self.waited: list[int] = []
+        self.compiled: list[tuple[str, str]] = []
+        self.launched: list[Any] = []
+        self.allocated: list[tuple[int, str]] = []
         self.pool = MockPool(self)
         self.allocator: Callable[[int], None] = self.pool.malloc
         self.random = self
@@ -97,6 +100,7 @@ class MockCupy:
         class Device:
             def __init__(self, id: int) -> None:  # noqa: A002  # CuPy's name
                 self.id = id
+                self.attributes = {"L2CacheSize": 50 * 2**20}
                 self._before: list[int] = []
 
             def __enter__(self) -> Device:
@@ -150,6 +154,17 @@ class MockCupy:
 
     def array(self, value: Any) -> Any:
         return numpy.array(value).view(MockArray)
+
+    def uint64(self, value: int) -> int:
+        return value
+
+    def empty(self, size: int, dtype: str) -> Any:
+        self.allocated.append((size, dtype))
+        return numpy.empty(size, dtype)
+
+    def RawKernel(self, source: str, name: str) -> Callable[..., None]:
+        self.compiled.append((name, source))
+        return lambda *launch: self.launched.append(launch)
 
     def asnumpy(self, value: Any) -> Any:
         return numpy.asarray(value)
@@ -287,6 +302,26 @@ def test_events(cupy: MockCupy) -> None:
     device.timer.wait(end)
     assert (start.waited, end.waited, end.device) == (False, True, 1)
     assert device.timer.elapsed_s(start, end) == pytest.approx(2.5e-3)
+
+
+def test_the_backlog_is_one_kernel_that_looks_at_the_gpus_clock(cupy: MockCupy) -> None:
+    """Compiled once, launched on one thread, and told nanoseconds."""
+    device = opened()
+    assert device.backlog is not None
+    device.backlog(2e-3)
+    device.backlog(50e-6)
+    assert [name for name, _ in cupy.compiled] == ["gpuprof_spin"]
+    assert "%globaltimer" in cupy.compiled[0][1]
+    assert cupy.launched == [((1,), (1,), (2_000_000,)), ((1,), (1,), (50_000,))]
+
+
+def test_the_cache_is_evicted_by_filling_twice_its_size(cupy: MockCupy) -> None:
+    """50 MiB of L2 are overwritten by 100 MiB, allocated once."""
+    device = opened()
+    assert device.flush is not None
+    device.flush()
+    device.flush()
+    assert cupy.allocated == [(100 * 2**20 // 4, "int32")]
 
 
 def test_the_peak_of_the_pool(cupy: MockCupy) -> None:

@@ -121,10 +121,9 @@ class FakeSpin:
     def __init__(self, cycles_per_s: float, first_launch_s: float = 0.0) -> None:
         self.now = 0.0
         self.spun: list[int] = []
-        self.cuda = SimpleNamespace(_sleep=self._spin)
         self._rate, self._load_s = cycles_per_s, first_launch_s
 
-    def _spin(self, cycles: int) -> None:
+    def _sleep(self, cycles: int) -> None:
         assert isinstance(cycles, int)  # torch takes no float
         self.now += cycles / self._rate + (0.0 if self.spun else self._load_s)
         self.spun.append(cycles)
@@ -142,7 +141,7 @@ class FakeSpin:
 def test_the_backlog_finds_its_clock_by_timing(rate: float) -> None:
     """It occupies the device for the seconds asked for at any clock, whatever loading the kernel took."""
     device = FakeSpin(rate, first_launch_s=3.0)
-    spin = adapter._Spin(device, device)  # type: ignore[arg-type]  # a timer by its methods
+    spin = adapter._Spin(device._sleep, device)  # type: ignore[arg-type]  # a timer by its methods
     spin(1e-3)
     before, launches = device.now, len(device.spun)
     spin(20e-3)

@@ -326,7 +326,9 @@ def test_a_doubt_spoils_a_verdict_only_in_its_direction_and_family(keyword: str,
     kind = KINDS[keyword]
     better = 2.0 if (outcome == "met") != kind.at_least else 0.5
     budget = Budget(keyword, FIGURES[keyword] * better)
-    others = [family for family in ("time", "ratio", "memory", "energy") if family not in (kind.family, kind.family[7:])]
+    others = [
+        family for family in ("time", "ratio", "memory", "energy") if family not in (kind.family, kind.family[7:])
+    ]
     assert judge(measured(), budget).outcome == outcome
     assert judge(measured(cautions=(doubt(*others),)), budget).outcome == outcome
     verdict = judge(measured(cautions=(doubt(kind.family, outcomes=(spoilt,)),)), budget)

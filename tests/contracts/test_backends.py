@@ -123,6 +123,8 @@ def test_abilities_are_offered_or_their_lack_is_explained(case: Case, subject: S
     """An ability is an object or ``None``; a figure that needs a missing one can say why."""
     device = subject.device
     offered = {name for name in ("timer", "backlog", "arrays", "threads") if getattr(device, name) is not None}
+    if device.info.backend == "simulated":
+        offered.discard("arrays")  # its buffers have a size and no content, so the contract of values means nothing
     with device.watch_memory() as memory:
         if memory is not None:
             offered.add("memory")
@@ -345,6 +347,41 @@ def test_placing_copies(subject: Subject) -> None:
         for untouched in (original, second, again):
             assert arrays.host(untouched).tolist() == VALUES
         assert arrays.host(first).tolist() == [7.0] * len(VALUES)
+
+
+@every("arrays")
+def test_what_was_downloaded_can_be_placed_again(subject: Subject) -> None:
+    """Inputs travel there and back to be timed; what is no array is handed through."""
+    arrays = arrays_of(subject)
+    with subject.device.active():
+        placed = arrays.place(subject.array(VALUES))
+        home = arrays.download(placed)
+        subject.overwrite(placed)
+        if subject.device.info.kind != "cpu":  # on the host there is nothing to download
+            assert arrays.host(arrays.place(home)).tolist() == VALUES
+        other = object()
+        assert arrays.download(other) is other
+
+
+@every()
+def test_evicting_the_cache_leaves_the_device_in_order(subject: Subject) -> None:
+    """It can be done again and again, and what is computed after it is what it was before."""
+    device = subject.device
+    if device.flush is None:
+        assert device.info.backend == "abacus", "every device of ours can evict its cache"
+        return
+    with device.active():
+        for _ in range(2):
+            device.flush()
+            device.synchronize()
+
+
+@every()
+def test_compilations_are_counted_up_or_not_at_all(subject: Subject) -> None:
+    """A framework that counts them never takes one back."""
+    counter = subject.device.compilations
+    if counter is not None:
+        assert 0 <= counter() <= counter()
 
 
 @every("arrays")

@@ -111,6 +111,8 @@ class AbacusDevice:
     """An opened abacus. What it lacks is ``None``, with the reason to show where a figure needs it."""
 
     backlog = None
+    flush = None
+    compilations = None
     threads = None
 
     def __init__(self, info: DeviceInfo, clock: SimulatedClock) -> None:
@@ -170,6 +172,10 @@ class Columns:
     def place(self, value: Any) -> Any:
         """Return a copy of a column, on this abacus."""
         return Column(value.numbers, self._abacus) if isinstance(value, Column) else value
+
+    def download(self, value: Any) -> Any:
+        """Return a copy of a column that is on no abacus."""
+        return Column(value.numbers) if isinstance(value, Column) else value
 
     def host(self, value: Any) -> Any:
         """Return a column as a NumPy array."""

@@ -24,7 +24,8 @@ def properties(runs: Runs, source: str, *args: str, **how: Any) -> list[dict[str
 def test_a_test_tells_its_figures_and_verdicts(runs: Runs) -> None:
     """Times, speedup, device and verdicts are properties of the test; what was not measured is none."""
     (told,) = properties(
-        runs, "@pytest.mark.gpu_budget(min_speedup=5)\ndef test_it(gpu_profile):\n    gpu_profile(fast)\n"
+        runs,
+        "@pytest.mark.gpu_budget(min_speedup=5)\ndef test_it(gpu_profile):\n    gpu_profile(fast, metrics=['time'])\n",
     )
     assert set(told) == {
         "gpuprof.cpu_time_s",

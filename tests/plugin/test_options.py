@@ -50,6 +50,7 @@ CASES = {
     "max-time": Case(1.5, 9.0, lambda s: s.plan.max_time_s, 1.5),
     "session-time": Case(90.0, 9.0, lambda s: s.session_time_s, 90.0),
     "warmup": Case(0.5, 9.0, lambda s: s.plan.warmup_cap_s, 0.5),
+    "cache": Case("cold", "hot", lambda s: s.plan.cache, "cold"),
     "inconclusive": Case("fail", "skip", lambda s: s.inconclusive, "fail"),
     "unavailable": Case("warn", "fail", lambda s: s.unavailable, "warn"),
     "strict": Case(True, False, lambda s: (s.strict, s.inconclusive, s.unavailable), (True, "fail", "fail"), "bool"),

@@ -14,7 +14,16 @@ from pytest_gpuprof.sampling.plan import Plan
 CHOICES = {"cache": "takes 'hot' or 'cold'", "transfers": "takes True or False"}
 NAMES = [each.name for each in fields(Plan) if each.name not in CHOICES]
 MAY_BE_ZERO = {"latency_calls", "warmup_s", "settle_s"}
-WHOLE = {"min_rounds", "max_rounds", "cpu_samples", "gpu_samples", "device_samples", "cpu_threads", "trials", "latency_calls"}
+WHOLE = {
+    "min_rounds",
+    "max_rounds",
+    "cpu_samples",
+    "gpu_samples",
+    "device_samples",
+    "cpu_threads",
+    "trials",
+    "latency_calls",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
