@@ -39,8 +39,8 @@ def of_probe(plan: LegPlan, found: Probe, events_wanted: bool) -> Iterator[Cauti
     if found.synchronizes and events_wanted:
         yield Caution(
             "synchronizes",
-            f"a call of {plan.place} waits for the device inside, or fills its queue, so device time holds what the host "
-            "does meanwhile",
+            f"a call of {plan.place} waits for the device inside, or fills its queue, so device time holds what the "
+            "host does meanwhile",
             "leave out what waits, such as .item(), .cpu() or printing, or judge wall time",
             spoils("device time", "device ratio", outcomes=("missed",)),
             leg,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gpuprof import profile
 from pytest_gpuprof.backends import torch as adapter
 from pytest_gpuprof.backends.torch import TorchBackend
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
@@ -147,6 +148,22 @@ def test_the_backlog_finds_its_clock_by_timing(rate: float) -> None:
     spin(20e-3)
     assert device.now - before == pytest.approx(20e-3, rel=1e-6)
     assert len(device.spun) == launches + 1  # found out once
+
+
+def test_device_time_of_the_real_torch_is_that_of_its_operators(simgpu: Control) -> None:
+    """Three operators of 200 µs behind the spin kernel: torch's own launching, far longer than that, is not in it."""
+    import torch
+
+    simgpu.reset()
+    simgpu.op_seconds = 200e-6
+
+    def chain(device: Any) -> Any:
+        x = torch.ones(8, device=device)
+        return lambda: x.add(1).mul(2).sub(3)
+
+    found = profile(chain, backend="torch", devices="simgpu:0", rounds=3)
+    assert abs(found.gpu.device_time_s / 600e-6 - 1) <= found.gpu.overhead_bound("device_time") + 1e-3
+    assert found.gpu.overhead_bound("device_time") < 0.02
 
 
 # --- Values -----------------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ Event = torch.Event
 Stream = torch.Stream
 
 DEVICE_COUNT = 2
+CLOCK_HZ = 1.5e9
 default_generators: tuple[torch.Generator, ...] = tuple(
     torch.ops.simgpu.default_generator(index) for index in range(DEVICE_COUNT)
 )
@@ -114,6 +115,11 @@ def current_stream(device: DeviceLike | None = None) -> torch.Stream:
 def get_device_name(device: DeviceLike | None = None) -> str:
     """Name that tells a reader of a report that no GPU was measured."""
     return "Simulated GPU"
+
+
+def _sleep(cycles: int) -> None:
+    """Keep the current stream busy for so many cycles of its clock, as ``torch.cuda._sleep`` does."""
+    torch.ops.simgpu.busy(cycles / CLOCK_HZ, current_device(), current_stream().stream_id)
 
 
 def get_amp_supported_dtype() -> list[torch.dtype]:
