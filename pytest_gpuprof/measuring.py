@@ -113,7 +113,7 @@ class Measuring:
             lambda plan: self._extensions.meters(plan.device, plan.leg),
             threads=self._job.threads,
             device_time=self._wanted.legs("device events"),
-            transfers=self._wanted.legs("transfers"),
+            transfers=[leg for leg in self._wanted.legs("transfers") if leg == "gpu"],  # the CPU's data is there
             compare=compare,
             observe=watched.observe if watched else lambda _: {},
             watch=self._watch,

@@ -13,7 +13,16 @@ from typing import Literal
 import numpy
 import pytest
 
-from pytest_gpuprof.backends.host import SYSTEM_CLOCK, HostDevice, HostRandom, cpu_name, precision_of
+from pytest_gpuprof.backends import host
+from pytest_gpuprof.backends.host import (
+    SYSTEM_CLOCK,
+    HostDevice,
+    HostRandom,
+    cpu_name,
+    evict_cpu_caches,
+    flush_bytes,
+    precision_of,
+)
 from pytest_gpuprof.backends.numpy import NumpyBackend
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import Unavailable
@@ -127,3 +136,33 @@ def test_subclasses_stay_what_they_are() -> None:
     placed = arrays.place(numpy.ma.masked_array([1.0, 2.0], [False, True]))
     assert isinstance(placed, numpy.ma.MaskedArray)
     assert placed.mask.tolist() == [False, True]
+
+
+# --- Caches -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cache", "flushed"), [(None, 256), (0, 256), (4 * 2**20, 32), (50 * 2**20, 100), (126 * 2**20, 252)]
+)
+def test_twice_the_cache_is_written_to_evict_it(cache: int | None, flushed: int) -> None:
+    """At least 32 MiB, and 256 MiB where nobody tells."""
+    assert flush_bytes(cache) == flushed * 2**20
+
+
+def test_the_largest_cache_of_the_cpu_counts(tmp_path: Path) -> None:
+    """As Linux tells them, in KiB or MiB; elsewhere nobody knows."""
+    for index, size in enumerate(["48K", "2048K", "105M"]):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        (folder / "size").write_text(f"{size}\n", encoding="ascii")
+    assert host._last_level_bytes.__wrapped__(tmp_path) == 105 * 2**20
+    assert host._last_level_bytes.__wrapped__(tmp_path / "elsewhere") is None
+
+
+def test_evicting_the_cpus_caches_writes_every_line() -> None:
+    """Reading could be skipped by nobody, but writing leaves no old line behind."""
+    evict_cpu_caches()
+    before = host._eviction().copy()
+    evict_cpu_caches()
+    assert (host._eviction() == before + 1).all()
+    assert host._eviction().nbytes == flush_bytes(host._last_level_bytes())

@@ -57,17 +57,20 @@ class Machine(SimulatedBackend):
 
     def open(self, device):
         opened = super().open(device)
-        opened.arrays = Places(opened)
+        opened.arrays = Places(opened, opened.arrays)
         return opened
 
 class Here:  # stands for the device in the arguments of call()
     pass
 
 class Places:
-    def __init__(self, device):
+    def __init__(self, device, buffers):
         self._device = device
+        self._buffers = buffers
     def place(self, value):
-        return self._device if isinstance(value, Here) else value
+        return self._device if isinstance(value, Here) else self._buffers.place(value)
+    def download(self, value):
+        return self._buffers.download(value)
     def host(self, value):
         return value
     def precision(self, value):

@@ -191,3 +191,71 @@ def test_a_workload_that_waits_inside_does_not_hang_behind_the_backlog() -> None
         began = machine.clock.time
         probe(ready, 3e-5, preflight(ready.plan.device))
     assert machine.clock.time - began < 0.3
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    kernel=st.floats(2e-6, 5e-3),
+    launches=st.integers(1, 5),
+    prelude=st.floats(0, 100e-6),
+    resolution=st.sampled_from([32e-9, 500e-9, 1024e-9]),
+    latency=st.floats(0.5e-6, 4e-6),
+    noise=st.sampled_from([0.0, 0.01, 0.05]),
+    synchronizes=st.booleans(),
+)
+def test_waiting_inside_is_found_and_nothing_else_is_taken_for_it(
+    kernel: float, launches: int, prelude: float, resolution: float, latency: float, noise: float, synchronizes: bool
+) -> None:
+    """Whether a call returns before or after what it gave to the device is done."""
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        def run() -> None:
+            device.host(prelude)
+            for _ in range(launches):
+                device.run(kernel)
+            if synchronizes:
+                device.synchronize()
+
+        return run
+
+    card = replace(EXACT, resolution_s=resolution, latency_s=latency, noise=noise)
+    assert probed(work, card=card).synchronizes is synchronizes
+
+
+@pytest.mark.parametrize(
+    ("prelude", "kernel", "regime"), [(0.0, 100e-6, "device-bound"), (100e-6, 10e-6, "launch-bound")]
+)
+def test_who_waits_for_whom(prelude: float, kernel: float, regime: str) -> None:
+    """The device for the host, or the host for the device; both times are told."""
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        def run() -> None:
+            device.host(prelude)
+            device.run(kernel)
+
+        return run
+
+    found = probed(work)
+    assert found.regime == regime
+    assert found.host_s == pytest.approx(prelude + EXACT.launch_s, abs=1e-6)
+    assert found.device_s == pytest.approx(kernel, abs=2e-6)
+
+
+def test_a_call_of_seconds_is_probed_by_two_calls_at_most() -> None:
+    """What it is has to be found out, and minutes must not be spent on that."""
+    calls = 0
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal calls
+            calls += 1
+            device.run(5.0)
+            device.synchronize()
+
+        return run
+
+    with built(leg_on(exact_machine(), work)) as ready:
+        events = preflight(ready.plan.device)
+        found = probe(ready, 5.0, events)
+    assert calls <= 2
+    assert not found.escapes
