@@ -35,7 +35,8 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from .. import SimulatorUnavailable, nvml as nvml_simulator
+from .. import SimulatorUnavailable
+from .. import nvml as nvml_simulator
 
 __all__ = ["ENTRY_POINTS", "SETTINGS", "Control", "build", "environment"]
 
@@ -60,7 +61,8 @@ SETTINGS: Mapping[str, str] = {
     "kernel_us": "how long a kernel takes that says nothing of it; 10",
     "crash": "one or several PATTERN[:LAUNCH[:ERROR]]: the launch of a matching kernel that fails when it is over, "
     "and breaks its context; the first, with ILLEGAL_ADDRESS",
-    "fault": "one or several FUNCTION:ERROR[:FROM_CALL[:COUNT]]: calls that fail; an error of a broken context breaks it",
+    "fault": "one or several FUNCTION:ERROR[:FROM_CALL[:COUNT]]: calls that fail; an error "
+    "that only a broken context gives breaks it",
     "latency_us": "from the call to the begin of the work on an idle device; 4",
     "launch_host_us": "how long the host needs for a launch; 2",
     "queue_depth": "how much a stream queues before the host has to wait; 1024",

@@ -228,17 +228,22 @@ CUresult CUDAAPI cuMemFreeAsync(CUdeviceptr address, CUstream stream)
     return close_call_as(&call, call.status ? call.status : release(address, false));
 }
 
-CUresult CUDAAPI cuMemHostAlloc(void **address, size_t size, unsigned int flags)
+static CUresult allocate_on_host(const char *function, void **address, size_t size, unsigned int flags)
 {
-    struct call call = open_context_call(__func__);
+    struct call call = open_context_call(function);
     if (!call.status && flags > 7)
         call.status = CUDA_ERROR_INVALID_VALUE;
     return close_call_as(&call, call.status ? call.status : allocate(HOST, NULL, size, address));
 }
 
+CUresult CUDAAPI cuMemHostAlloc(void **address, size_t size, unsigned int flags)
+{
+    return allocate_on_host(__func__, address, size, flags);
+}
+
 CUresult CUDAAPI cuMemAllocHost_v2(void **address, size_t size)
 {
-    return cuMemHostAlloc(address, size, 0);
+    return allocate_on_host(__func__, address, size, 0);
 }
 
 CUresult CUDAAPI cuMemFreeHost(void *address)

@@ -28,10 +28,12 @@ CUresult CUDAAPI cuInit(unsigned int flags)
 
 CUresult CUDAAPI cuDriverGetVersion(int *version)
 {
-    if (!version)
-        return CUDA_ERROR_INVALID_VALUE;
-    *version = (int)machine.version;
-    return CUDA_SUCCESS;
+    lock_machine(); /* it may be asked before cuInit */
+    CUresult status = version ? note_call(__func__) : CUDA_ERROR_INVALID_VALUE;
+    if (!status)
+        *version = (int)machine.version;
+    unlock_machine();
+    return status;
 }
 
 CUresult CUDAAPI cuDeviceGetCount(int *count)
@@ -328,9 +330,9 @@ static struct call open_named_context_call(const char *function, CUcontext handl
     return call;
 }
 
-CUresult CUDAAPI cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext handle)
+static CUresult device_of_context(const char *function, CUdevice *ordinal, CUcontext handle)
 {
-    struct call call = open_call(__func__);
+    struct call call = open_call(function);
     const struct context *context = handle ? context_of(handle) : current_context();
     if (!call.status && !context)
         call.status = CUDA_ERROR_INVALID_CONTEXT;
@@ -339,9 +341,14 @@ CUresult CUDAAPI cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext handle)
     return close_call(&call);
 }
 
+CUresult CUDAAPI cuCtxGetDevice_v2(CUdevice *ordinal, CUcontext handle)
+{
+    return device_of_context(__func__, ordinal, handle);
+}
+
 CUresult CUDAAPI cuCtxGetDevice(CUdevice *ordinal)
 {
-    return cuCtxGetDevice_v2(ordinal, NULL);
+    return device_of_context(__func__, ordinal, NULL);
 }
 
 CUresult CUDAAPI cuCtxGetFlags(unsigned int *flags)
@@ -442,9 +449,9 @@ struct stream *stream_of(CUstream handle, struct context *current)
     return stream->magic == STREAM ? stream : NULL;
 }
 
-CUresult CUDAAPI cuStreamCreateWithPriority(CUstream *handle, unsigned int flags, int priority)
+static CUresult create_stream(const char *function, CUstream *handle, unsigned int flags, int priority)
 {
-    struct call call = open_context_call(__func__);
+    struct call call = open_context_call(function);
     if (!call.status && flags > CU_STREAM_NON_BLOCKING)
         call.status = CUDA_ERROR_INVALID_VALUE;
     if (call.status)
@@ -460,9 +467,14 @@ CUresult CUDAAPI cuStreamCreateWithPriority(CUstream *handle, unsigned int flags
     return close_call(&call);
 }
 
+CUresult CUDAAPI cuStreamCreateWithPriority(CUstream *handle, unsigned int flags, int priority)
+{
+    return create_stream(__func__, handle, flags, priority);
+}
+
 CUresult CUDAAPI cuStreamCreate(CUstream *handle, unsigned int flags)
 {
-    return cuStreamCreateWithPriority(handle, flags, 0);
+    return create_stream(__func__, handle, flags, 0);
 }
 
 /* Its work goes on: the device is idle only when that is over. */
@@ -689,9 +701,9 @@ static bool has_time(const struct event *event)
     return event && event->recorded && !(event->flags & CU_EVENT_DISABLE_TIMING);
 }
 
-CUresult CUDAAPI cuEventElapsedTime_v2(float *milliseconds, CUevent start_handle, CUevent end_handle)
+static CUresult elapsed(const char *function, float *milliseconds, CUevent start_handle, CUevent end_handle)
 {
-    struct call call = open_call(__func__);
+    struct call call = open_call(function);
     const struct event *start = event_of(start_handle), *end = event_of(end_handle);
     if (!call.status && (!has_time(start) || !has_time(end) || start->context != end->context))
         call.status = CUDA_ERROR_INVALID_HANDLE;
@@ -706,9 +718,14 @@ CUresult CUDAAPI cuEventElapsedTime_v2(float *milliseconds, CUevent start_handle
     return close_call(&call);
 }
 
+CUresult CUDAAPI cuEventElapsedTime_v2(float *milliseconds, CUevent start, CUevent end)
+{
+    return elapsed(__func__, milliseconds, start, end);
+}
+
 CUresult CUDAAPI cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end)
 {
-    return cuEventElapsedTime_v2(milliseconds, start, end);
+    return elapsed(__func__, milliseconds, start, end);
 }
 
 /* ------------------------------------------------------------------------------------ modules and kernels */
@@ -874,9 +891,9 @@ CUresult CUDAAPI cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const c
     return close_call(&call);
 }
 
-CUresult CUDAAPI cuModuleLoadData(CUmodule *handle, const void *image)
+static CUresult load_module(const char *function, CUmodule *handle, const void *image)
 {
-    struct call call = open_context_call(__func__);
+    struct call call = open_context_call(function);
     struct module *module = NULL;
     if (!call.status)
         call.status = load(image, &module);
@@ -885,11 +902,16 @@ CUresult CUDAAPI cuModuleLoadData(CUmodule *handle, const void *image)
     return close_call(&call);
 }
 
+CUresult CUDAAPI cuModuleLoadData(CUmodule *handle, const void *image)
+{
+    return load_module(__func__, handle, image);
+}
+
 CUresult CUDAAPI cuModuleLoadDataEx(CUmodule *handle, const void *image, unsigned int count, CUjit_option *options,
                                     void **values)
 {
     (void)count, (void)options, (void)values;
-    return cuModuleLoadData(handle, image);
+    return load_module(__func__, handle, image);
 }
 
 CUresult CUDAAPI cuModuleUnload(CUmodule handle)
