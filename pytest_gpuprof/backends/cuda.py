@@ -18,7 +18,7 @@ from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 from pytest_gpuprof.core.protocols import Backlog, PeakMemory
 
-__all__ = ["CudaBackend"]
+__all__ = ["CudaBackend", "CudaError"]
 
 _SPIN = "gpuprof_spin_ns"
 _SPIN_PTX = f"""
@@ -67,7 +67,7 @@ class CudaBackend:
     def devices(self) -> Sequence[DeviceInfo]:
         """Return the CUDA devices."""
         core, driver = _import()
-        return tuple(_describe(core, driver, index) for index in range(_ask(driver.cuDeviceGetCount)))
+        return tuple(_describe(core, driver, index) for index in range(_ask(driver, "cuDeviceGetCount")))
 
     def open(self, device: DeviceId) -> HostDevice:
         """Return the device; builders get a ``cuda.core.Stream`` on it, which device time is measured on."""
@@ -81,19 +81,20 @@ class CudaBackend:
         return False
 
 
-class _CudaError(RuntimeError):
-    """The driver refused a call."""
+class CudaError(RuntimeError):
+    """The driver refused a call, or says that the device broke down before."""
 
 
-def _ask(function: Any, *arguments: Any) -> Any:
+def _ask(driver: Any, name: str, *arguments: Any) -> Any:
     """Return what a function of the driver gives besides its error code.
 
     Raises:
-        _CudaError: if the code is an error.
+        CudaError: if the code is an error.
     """
-    error, *values = function(*arguments)
+    error, *values = getattr(driver, name)(*arguments)
     if error:
-        raise _CudaError(f"{error.name} in {function.__name__}")
+        text = driver.cuGetErrorString(error)[1] or b"unknown"
+        raise CudaError(f"{error.name} ({text.decode()}), told by {name}")
     return values[0] if values else None
 
 
@@ -118,7 +119,7 @@ def _import() -> tuple[Any, Any]:
 
 def _start(driver: Any, bindings: str) -> None:
     try:
-        version = _ask(driver.cuDriverGetVersion)
+        version = _ask(driver, "cuDriverGetVersion")
     except RuntimeError as error:
         raise Unavailable(f"cuda.core finds no NVIDIA driver ({error}); install the NVIDIA driver") from error
     major, minor = version // 1000, version % 1000 // 10
@@ -128,8 +129,8 @@ def _start(driver: Any, bindings: str) -> None:
             f"the driver, or pip install 'cuda-bindings=={major}.*'"
         )
     try:
-        _ask(driver.cuInit, 0)
-    except _CudaError as error:
+        _ask(driver, "cuInit", 0)
+    except CudaError as error:
         if driver.CUresult.CUDA_ERROR_NO_DEVICE.name in str(error):
             remedy = "check CUDA_VISIBLE_DEVICES, and whether nvidia-smi lists a GPU"
             raise Unavailable(f"cuda.core finds no CUDA device ({error}); {remedy}") from error
@@ -140,7 +141,7 @@ def _start(driver: Any, bindings: str) -> None:
 
 def _describe(core: Any, driver: Any, index: int) -> DeviceInfo:
     device = core.Device(index)
-    address: bytes = _ask(driver.cuDeviceGetPCIBusId, 32, index)  # "0000:65:00.0", and what follows the zero byte
+    address: bytes = _ask(driver, "cuDeviceGetPCIBusId", 32, index)  # "0000:65:00.0", and what follows the zero byte
     return DeviceInfo(
         DeviceId("cuda", index),
         device.name,
@@ -148,7 +149,7 @@ def _describe(core: Any, driver: Any, index: int) -> DeviceInfo:
         CudaBackend.name,
         uuid=f"GPU-{device.uuid}",
         pci_bus_id=address.partition(b"\0")[0].decode(),
-        memory_bytes=int(_ask(driver.cuDeviceTotalMem, index)),
+        memory_bytes=int(_ask(driver, "cuDeviceTotalMem", index)),
     )
 
 
@@ -165,19 +166,19 @@ class _Context:
     @contextmanager
     def current(self) -> Iterator[Any]:
         """Make it the calling thread's, and the one before it afterwards."""
-        before = _ask(self.driver.cuCtxGetCurrent)
+        before = _ask(self.driver, "cuCtxGetCurrent")
         device = self.core.Device(self.index)
         device.set_current()
         try:
             yield device
         finally:
-            _ask(self.driver.cuCtxSetCurrent, before)
+            _ask(self.driver, "cuCtxSetCurrent", before)
 
     @cached_property
     def handle(self) -> int:
         """The driver's handle."""
         with self.current():
-            return int(_ask(self.driver.cuCtxGetCurrent))
+            return int(_ask(self.driver, "cuCtxGetCurrent"))
 
     @cached_property
     def stream(self) -> Any:
@@ -187,11 +188,11 @@ class _Context:
 
     def synchronize(self) -> None:
         """Wait for all streams."""
-        if int(_ask(self.driver.cuCtxGetCurrent)) == self.handle:  # the usual case, in which a switch would be timed
-            _ask(self.driver.cuCtxSynchronize)
+        if int(_ask(self.driver, "cuCtxGetCurrent")) == self.handle:  # the usual case, in which a switch would be timed
+            _ask(self.driver, "cuCtxSynchronize")
         else:
             with self.current():
-                _ask(self.driver.cuCtxSynchronize)
+                _ask(self.driver, "cuCtxSynchronize")
 
 
 class _Arguments(Mapping[str, Any]):
@@ -290,14 +291,14 @@ class _Pool:
         self._attributes = driver.CUmemPool_attribute
 
     def _bytes(self, attribute: Any) -> int:
-        return int(_ask(self._driver.cuMemPoolGetAttribute, self._resource.handle, attribute))
+        return int(_ask(self._driver, "cuMemPoolGetAttribute", self._resource.handle, attribute))
 
     def live_bytes(self) -> int:
         return self._bytes(self._attributes.CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
 
     def reset_peak(self) -> None:
         mark, zero = self._attributes.CU_MEMPOOL_ATTR_USED_MEM_HIGH, self._driver.cuuint64_t(0)
-        _ask(self._driver.cuMemPoolSetAttribute, self._resource.handle, mark, zero)  # 0 is the only value it takes
+        _ask(self._driver, "cuMemPoolSetAttribute", self._resource.handle, mark, zero)  # 0 is the only value it takes
 
     def peak_bytes(self) -> int:
         return self._bytes(self._attributes.CU_MEMPOOL_ATTR_USED_MEM_HIGH)

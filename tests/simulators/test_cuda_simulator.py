@@ -322,7 +322,8 @@ def test_an_older_driver_lacks_what_came_later(run: Run) -> None:
         return [code, result.value]
     report(
         version=ok(driver.cuDriverGetVersion()), old=ask(b"cuMemAllocAsync", 13000),
-        new=ask(b"cuStreamGetDevice", 13000), caller_too_old=ask(b"cuLaunchKernelEx", 11050), nowhere=ask(b"cuNothing", 13000),
+        new=ask(b"cuStreamGetDevice", 13000), caller_too_old=ask(b"cuLaunchKernelEx", 11050),
+        nowhere=ask(b"cuNothing", 13000),
     )
     """
     seen = run(code, version=12040)
@@ -676,7 +677,8 @@ def test_a_kernel_that_crashes_breaks_its_context_when_it_runs(run: Run) -> None
     found["wait"] = status(driver.cuEventSynchronize(last))
     found["after"] = [status(call) for call in (
         driver.cuCtxSynchronize(), launch(k, s), driver.cuMemAlloc(16), driver.cuEventCreate(0),
-        driver.cuEventQuery(last), driver.cuStreamQuery(s), driver.cuMemAllocAsync(16, s), driver.cuStreamCreate(0), driver.cuModuleLoadData(PTX))]
+        driver.cuEventQuery(last), driver.cuStreamQuery(s), driver.cuMemAllocAsync(16, s), driver.cuStreamCreate(0),
+        driver.cuModuleLoadData(PTX))]
     found["facts"] = status(driver.cuDeviceGetName(64, 0)); start(1); found["other"] = status(driver.cuCtxSynchronize())
     ok(driver.cuDevicePrimaryCtxReset(0)); start(0); found["reset"] = status(launch(k, stream()))
     report(**found)
