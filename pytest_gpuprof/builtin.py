@@ -24,7 +24,7 @@ from pytest_gpuprof.sampling.quiet import allowed_threads
 
 __all__ = ["Builtin"]
 
-_DISTRIBUTIONS = ("torch", "cupy-cuda12x", "cupy-cuda13x", "pyopencl", "numpy")
+_DISTRIBUTIONS = ("torch", "cupy-cuda12x", "cupy-cuda13x", "pyopencl", "numpy", "cuda-core")
 """The frameworks whose version decides whether two measurements can be compared."""
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy  # noqa: F401  # see above
 import pytest
@@ -22,6 +23,8 @@ with contextlib.suppress(ImportError):
     import tests.simulators.torch_device  # noqa: F401  # a process can load the simulated device only once
 with contextlib.suppress(ImportError):
     import pyopencl.array  # noqa: F401  # see above
+with contextlib.suppress(ImportError):
+    import cuda.core  # noqa: F401  # see above
 
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 
@@ -62,6 +65,28 @@ def simgpu() -> Iterator[Control]:
         pytest.skip(f"NOT TESTED: torch's adapter is not tested on a simulated accelerator, because {error}")
     yield control
     control.heal()
+
+
+@pytest.fixture(scope="session")
+def on_simulated_cuda() -> Callable[..., dict[str, str]]:
+    """What gives a process the simulated CUDA driver and NVML: called with their settings, it returns an environment.
+
+    The driver's settings are keywords, NVML's a mapping ``nvml``; without it there are two cards.
+    """
+    if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.core") is None:
+        pytest.skip("NOT TESTED: cuda.core is not installed, so its adapter is not tested on a simulated driver")
+    from tests.simulators import SimulatorUnavailable, cuda, nvml
+
+    try:
+        driver, board = cuda.build(BUILD / "cuda"), nvml.build(BUILD / "nvml")
+    except SimulatorUnavailable as error:
+        pytest.skip(f"NOT TESTED: nothing is tested on a simulated CUDA driver, because {error}")
+
+    def environment(nvml: Mapping[str, Any] | None = None, **settings: Any) -> dict[str, str]:
+        given = cuda.environment(driver, nvml=board, nvml_settings={"devices": 2} if nvml is None else nvml, **settings)
+        return {**os.environ, **given}
+
+    return environment
 
 
 def has(module: str) -> bool:

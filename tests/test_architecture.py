@@ -31,8 +31,8 @@ LAYERS = (
 )
 """What is in one layer may import from its own and from those before it."""
 
-FRAMEWORKS = {"torch", "cupy", "pyopencl", "jax", "numba", "tensorflow"}
-HEAVY = ("numpy", "scipy", "torch", "cupy", "pynvml", "tabulate", "filelock", "pyopencl", "threadpoolctl")
+FRAMEWORKS = {"torch", "cupy", "pyopencl", "jax", "numba", "tensorflow", "cuda"}
+HEAVY = ("numpy", "scipy", "torch", "cupy", "pynvml", "tabulate", "filelock", "pyopencl", "threadpoolctl", "cuda")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [
@@ -158,7 +158,7 @@ def test_no_module_imports_itself_through_others() -> None:
 @each_file
 def test_adapters_do_not_import_each_other(file: Path, module: str) -> None:
     """A framework's file can be deleted without a trace elsewhere."""
-    adapters = {"numpy", "torch", "cupy", "opencl", "pocl", "simulated"}
+    adapters = {"numpy", "torch", "cupy", "opencl", "pocl", "cuda", "simulated"}
     if module.rpartition(".")[0] != f"{NAME}.backends" or file.stem not in adapters:
         return
     others = {f"{NAME}.backends.{name}" for name in adapters - {file.stem}}

@@ -130,8 +130,8 @@ def as_workload(
         return replace(source, name=name or source.name, **given) if given or name else source
     if not callable(source):
         raise WorkloadError(
-            f"{source!r} is no workload; pass a builder (a function of device, xp or queue that returns the callable "
-            "to measure), or call(function, arguments…)"
+            f"{source!r} is no workload; pass a builder (a function of device, xp, queue or stream that returns the "
+            "callable to measure), or call(function, arguments…)"
         )
     title = name or _title(source)
     parameter = first_parameter(source)

@@ -14,7 +14,7 @@ from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 from pytest_gpuprof.core.results import Reading
 
-FRAMEWORKS = ("torch", "cupy", "pyopencl", "numpy")
+FRAMEWORKS = ("torch", "cupy", "pyopencl", "numpy", "cuda.core")
 
 
 def in_a_fresh_process(code: str) -> str:
@@ -73,9 +73,9 @@ registry.devices("numpy"), registry.devices("simulated")
 def test_the_built_in_backends() -> None:
     """Their names, and the names of a builder's first parameter that they serve."""
     registry = Registry(builtin_backends())
-    assert registry.names == ("torch", "cupy", "opencl", "numpy", "simulated")
-    assert registry.parameters == ("device", "xp", "queue")
-    assert registry.frameworks == {"torch": "torch", "cupy": "cupy", "pyopencl": "opencl"}
+    assert registry.names == ("torch", "cupy", "opencl", "cuda", "numpy", "simulated")
+    assert registry.parameters == ("device", "xp", "queue", "stream")
+    assert registry.frameworks == {"torch": "torch", "cupy": "cupy", "pyopencl": "opencl", "cuda": "cuda"}
     assert [each.name for each in registry.serving("xp")] == ["cupy", "numpy"]
     assert registry.serving("abacus") == ()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gpuprof.backends.cuda import _SPIN, _SPIN_PTX, CudaBackend
 from pytest_gpuprof.backends.cupy import CupyBackend
 from pytest_gpuprof.backends.numpy import NumpyBackend
 from pytest_gpuprof.backends.opencl import OpenclBackend
@@ -230,6 +231,58 @@ class CupySubject(Subject):
         self._cupy.cuda.Device((self.device.info.id.index + 1) % count).use()
 
 
+class CudaSubject(Subject):
+    """cuda.core on a GPU, real or simulated. Its work is the kernel that keeps a GPU busy for a while."""
+
+    draws = _with_numpy
+
+    def __init__(self) -> None:
+        import cuda.core
+        from cuda.bindings import driver
+
+        super().__init__(CudaBackend(), DeviceId("cuda"))
+        self._core, self._driver = cuda.core, driver
+        self._stream = self.device.arguments["stream"]
+        with self.device.active():
+            self._spin = cuda.core.ObjectCode.from_ptx(_SPIN_PTX.encode()).get_kernel(_SPIN)
+
+    def _busy(self, stream: Any) -> float:
+        import numpy
+
+        shape = self._core.LaunchConfig(grid=1, block=1)
+        self._core.launch(stream, shape, self._spin, numpy.uint64(WORK_S * 1e9))
+        return WORK_S
+
+    def work(self) -> Callable[[], bool]:
+        stream = self._core.Device().create_stream()
+        self._busy(stream)
+        return lambda: bool(self._driver.cuStreamQuery(stream.handle)[0] == self._driver.CUresult.CUDA_SUCCESS)
+
+    def known_work(self) -> Callable[[], float]:
+        seconds = self._busy(self._stream)
+        return lambda: seconds
+
+    def hold(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
+        assert self.device.backlog is not None
+        self.device.synchronize()
+        began = self.device.clock.now()
+        self.device.backlog(0.5)
+        return lambda: began
+
+    def passed(self, mark: Any) -> bool:
+        return bool(mark.is_done)
+
+    def allocate(self, nbytes: int) -> object:
+        return self._core.Device().allocate(nbytes, stream=self._stream)
+
+    def current(self) -> int:
+        return int(self._core.Device().device_id)
+
+    def make_other_current(self) -> None:
+        count = len(self._core.Device.get_all_devices())
+        self._core.Device((self.device.info.id.index + 1) % count).set_current()
+
+
 class OpenclSubject(Subject):
     """OpenCL on the CPU: a real queue, which really runs beside the host."""
 
@@ -440,6 +493,14 @@ CASES = (
         _can("timer backlog arrays"),
         "pyopencl",
         _no_device_of(OpenclBackend, "stand-in"),
+    ),
+    Case(
+        "cuda-gpu",
+        lambda _: CudaSubject(),
+        "gpu",
+        _can("timer backlog memory current"),
+        "cuda",
+        _no_device_of(CudaBackend, "gpu"),
     ),
     Case("simulated-gpu", lambda _: SimulatedSubject("simulated:1"), "stand-in", _can("timer backlog memory")),
     Case("simulated-cpu", lambda _: SimulatedSubject("cpu"), "cpu", _can("memory")),

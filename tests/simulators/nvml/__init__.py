@@ -51,7 +51,7 @@ ENVIRONMENT_VARIABLE = "GPUPROF_SIM_NVML"
 
 _FOLDER = Path(__file__).parent
 _SOURCES = ("nvml_simulator.c", "nvml_world.c")
-_HEADERS = ("nvml_abi.h", "nvml_world.h")
+_HEADERS = ("nvml_abi.h", "nvml_card.h", "nvml_world.h")
 _COMPILER_FLAGS = ("-std=gnu11", "-O1", "-g0", "-shared", "-fPIC", "-pthread", "-Wall", "-Wextra")
 
 Scalar = str | int | float

@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "nvml_world.h"
 
+#include "nvml_card.h"
+
 #include <fnmatch.h>
 #include <math.h>
 #include <pthread.h>
@@ -970,6 +972,77 @@ int64_t gpuprof_nvml_calls(const char *function)
             calls += call_counts[i].calls;
     unlock_world();
     return calls;
+}
+
+/* ------------------------------------------------------- what other simulated libraries call: see nvml_card.h */
+
+bool gpuprof_nvml_card(unsigned int index, struct gpuprof_card *card)
+{
+    lock_world();
+    bool known = (int64_t)index < world.device_count;
+    if (known) {
+        const struct device *device = &world.devices[index];
+        *card = (struct gpuprof_card){
+            .pci_domain = (int)device->pci_domain,
+            .pci_bus = (int)device->pci_bus,
+            .pci_device = (int)device->pci_device,
+            .cc_major = (int)device->cc_major,
+            .cc_minor = (int)device->cc_minor,
+            .multiprocessors = (int)device->multiprocessors,
+            .sm_clock_mhz = (int)device->max_sm_clock_mhz,
+            .memory_clock_mhz = (int)device->max_mem_clock_mhz,
+            .bus_width_bits = (int)device->bus_width_bits,
+            .memory_bytes = (uint64_t)(device->memory_total - device->memory_reserved),
+        };
+        snprintf(card->name, sizeof card->name, "%s", device->name);
+        snprintf(card->uuid, sizeof card->uuid, "%s", device->uuid);
+    }
+    unlock_world();
+    return known;
+}
+
+/* Work that goes on where the last ended is one load with it, so that a long queue of kernels stays a short list. */
+bool gpuprof_nvml_work(unsigned int index, int64_t begin_ns, int64_t end_ns)
+{
+    lock_world();
+    struct device *device = device_at(index);
+    struct load *last = device && device->load_count ? &device->loads[device->load_count - 1] : NULL;
+    bool goes_on = last && last->total_mw == BUSY_MW && last->end_ns == begin_ns;
+    if (goes_on)
+        last->end_ns = end_ns;
+    bool added = device && (goes_on || add_load(device, begin_ns, end_ns, BUSY_MW) >= 0);
+    unlock_world();
+    return added;
+}
+
+bool gpuprof_nvml_hold(unsigned int index, uint64_t bytes)
+{
+    lock_world();
+    struct device *device = device_at(index);
+    bool held = device != NULL;
+    if (held && bytes > 0)
+        held = put_process(device, (struct process){SELF_PID, PROCESS_COMPUTE, bytes, 0, WHOLE_GPU});
+    else if (held)
+        remove_processes(device, SELF_PID);
+    unlock_world();
+    return held;
+}
+
+uint64_t gpuprof_nvml_used_bytes(unsigned int index)
+{
+    lock_world();
+    const struct device *device = device_at(index);
+    uint64_t used = device ? used_bytes(device, WHOLE_GPU, now_ns()) : 0;
+    unlock_world();
+    return used;
+}
+
+bool gpuprof_nvml_is_virtual(void)
+{
+    lock_world();
+    bool is_virtual = simulated_clock.is_virtual;
+    unlock_world();
+    return is_virtual;
 }
 
 /* The library configures itself from the environment, so that it works where nobody calls it by hand. */
