@@ -30,7 +30,7 @@ _SLOW_CLOCK = 0.90
 for; the steps of a clock that is left to itself are smaller."""
 
 _SLOW_ROUNDS = 0.25
-"""Medians over rounds bear a quarter of slow ones."""
+"""A quarter of slow rounds is noise, which the decision rule sees by itself; of more, slowness is the rule."""
 
 _CLUSTER_GAP = 0.03
 """Two speeds 3 % apart: more than the 2 % by which rounds differ anyway, so a median falls on either by chance."""
@@ -194,12 +194,12 @@ def clock_cautions(clocks: Sequence[Reading]) -> Sequence[Caution]:
 
 
 def _two_clocks(falling: Sequence[float], fast: float) -> Sequence[Caution]:
-    """Return the doubt if the widest gap parts the clocks in two, of which each is a quarter of them or more."""
+    """Return the doubt if the widest gap parts the clocks in two, of which each is more than a quarter of them."""
     gap, cut = max((falling[index] - falling[index + 1], index + 1) for index in range(len(falling) - 1))
     upper, lower = falling[:cut], falling[cut:]
     within = max(upper[0] - upper[-1], lower[0] - lower[-1])
-    least = max(2, _SLOW_ROUNDS * len(falling))
-    if gap <= _CLUSTER_GAP * fast or gap <= within or min(len(upper), len(lower)) < least:
+    few = max(1, _SLOW_ROUNDS * len(falling))
+    if gap <= _CLUSTER_GAP * fast or gap <= within or min(len(upper), len(lower)) <= few:
         return ()
     speeds = " and ".join(
         f"{statistics.median(each) / 1e6:.0f} MHz ({len(each)} of {len(falling)} rounds)" for each in (upper, lower)
