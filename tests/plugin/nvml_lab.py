@@ -37,6 +37,7 @@ CONFTEST = """
 import gc
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,18 +57,16 @@ CONTROL = Control(Path({library!r}))
 class Machine(SimulatedBackend):
     name = "machine"
     host = "machine"
-    posing = OURS
     watches_memory = True
 
     def devices(self):
-        return tuple(replace(each, **self.posing) if each.kind == "stand-in" else each for each in super().devices())
+        return tuple(replace(each, **OURS) if each.kind == "stand-in" else each for each in super().devices())
 
     def open(self, device):
         opened = super().open(device)
-        if not self.watches_memory:
-            from contextlib import nullcontext
-            opened.watch_memory = nullcontext  # enters with None
-            opened.lacks = {{"memory": "its allocator tells nothing"}}
+        watch_memory = opened.watch_memory
+        opened.watch_memory = lambda: watch_memory() if self.watches_memory else nullcontext()
+        opened.lacks = {{"memory": "its allocator tells nothing"}}
         return opened
 
 class Follower(Library):
@@ -88,7 +87,7 @@ class Lab:
 
     def set_up(self, *, posing=OURS, watches_memory=True, **settings):
         self.note_calls()
-        self.machine.posing, self.machine.watches_memory = posing, watches_memory
+        self.posing, self.machine.watches_memory = posing, watches_memory
         CONTROL.reset(**{{"clock": "virtual", "devices": [{{"uuid": uuid}} for uuid in UUIDS], "process": "self:100",
                          **settings}})
         CONTROL.begin(0, 111.0)  # the other card: whoever reads it is wrong
@@ -96,11 +95,19 @@ class Lab:
         self.seen = self.machine.clock.time
         self.library = Follower(pause=lambda seconds: None)
 
+    def board(self, info):
+        "The board of the device as it is told now: a run keeps the devices that it has found."
+        return open_board(replace(info, **self.posing), self.library)
+
     def note_calls(self):
         "What has been asked of NVML, by measurements only."
         self.called |= {{name for name in entry_points() if CONTROL.calls(name)}}
 
 LAB = Lab()
+
+def pytest_collection_finish():
+    LAB.set_up()
+    LAB.called.clear()
 
 @pytest.fixture
 def card():
@@ -115,7 +122,7 @@ def pytest_gpuprof_backends():
 
 @hookimpl
 def pytest_gpuprof_board(info, device):
-    return open_board(info, LAB.library)
+    return LAB.board(info)
 
 def pytest_runtest_logreport(report):
     if report.when == "call" or not report.passed:
@@ -193,11 +200,15 @@ def run_lab(folder: Path, library: Path, tests: str, *args: str, conftest: str =
     (folder / "conftest.py").write_text(conftest.format(root=str(REPOSITORY), library=str(library)), encoding="utf-8")
     (folder / "test_lab.py").write_text(WORK + tests, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--gpu-profile"]
-    command += ["--gpu-profile-backend=machine", "--gpu-profile-export=json:out.json", *args]
-    environment = {**os.environ, "GPUPROF_LOCK_DIR": str(folder / "locks"), "PYTHONPATH": str(REPOSITORY), **variables}
-    for name in [name for name in environment if name.startswith(("PYTEST_XDIST", "PYTEST_ADDOPTS", "COV_CORE"))]:
-        del environment[name]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_gpuprof.plugin"]
+    command += ["--gpu-profile", "--gpu-profile-backend=machine", "--gpu-profile-export=json:out.json", *args]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_CORE"))}
+    environment |= {
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # other plugins take longer to load than this run takes
+        "GPUPROF_LOCK_DIR": str(folder / "locks"),
+        **variables,
+    }
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     seen = _read(folder / "lab.json")
     return LabRun(

@@ -49,7 +49,7 @@ def calls_of(driver):
     "What a sound measurement asks of such a driver."
     LAB.set_up(**DRIVERS[driver])
     LAB.called.clear()
-    board = open_board(next(info for info in LAB.machine.devices() if info.kind == "gpu"), LAB.library)
+    board = LAB.board(next(info for info in LAB.machine.devices() if info.kind == "gpu"))
     counter = board.energy()
     counter.used_j(counter.read().value, counter.read().value + 1, 1.0)
     board.conditions(), board.facts()
