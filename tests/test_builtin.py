@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy
 import pytest
 
 from pytest_gpuprof import Profiler, profile
+from pytest_gpuprof.backends.numpy import NumpyBackend
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 from pytest_gpuprof.builtin import Builtin
 from pytest_gpuprof.core.environment import DeviceId
@@ -24,6 +26,17 @@ def test_a_device_of_an_outsider_need_not_tell_settings() -> None:
     identity = Builtin().pytest_gpuprof_environment(device).identity
     assert identity["python"] == ".".join(map(str, sys.version_info[:3]))
     assert not [name for name in identity if name.startswith(("torch", "numpy", "cupy", "pyopencl"))]
+
+
+def test_two_settings_that_differ_are_two_identities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an adapter tells of its framework becomes part of the key by which measurements are compared."""
+    device = NumpyBackend().open(DeviceId("cpu"))
+    before = Builtin().pytest_gpuprof_environment(device).identity
+    assert before == Builtin().pytest_gpuprof_environment(device).identity
+    monkeypatch.setattr(numpy, "__version__", "2.99")
+    assert {**before, "numpy": "2.99"} == Builtin().pytest_gpuprof_environment(device).identity != before
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert Builtin().pytest_gpuprof_environment(device).identity["OMP_NUM_THREADS"] == "1"
 
 
 def test_no_framework_is_imported_for_a_fact() -> None:
