@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
-from importlib import metadata
 
-from pytest_gpuprof.backends.host import cpu_name
+from pytest_gpuprof.backends.host import HostDevice
 from pytest_gpuprof.backends.registry import builtin_backends
 from pytest_gpuprof.backends.simulated import SimulatedDevice
 from pytest_gpuprof.budgets.budget import KINDS, Kind
@@ -16,6 +13,7 @@ from pytest_gpuprof.core.environment import DeviceInfo, Environment
 from pytest_gpuprof.core.protocols import Backend, Board, Device, EnergyCounter, Meter, Report
 from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.hookspecs import hookimpl
+from pytest_gpuprof.meters.host_facts import host_facts
 from pytest_gpuprof.meters.nvml import open_board
 from pytest_gpuprof.meters.rapl import open_packages
 from pytest_gpuprof.meters.time import WallTime
@@ -23,9 +21,6 @@ from pytest_gpuprof.reports.export import JsonReport
 from pytest_gpuprof.sampling.quiet import allowed_threads
 
 __all__ = ["Builtin"]
-
-_DISTRIBUTIONS = ("torch", "cupy-cuda12x", "cupy-cuda13x", "pyopencl", "numpy", "cuda-core")
-"""The frameworks whose version decides whether two measurements can be compared."""
 
 
 class Builtin:
@@ -58,18 +53,9 @@ class Builtin:
 
     @hookimpl(trylast=True)
     def pytest_gpuprof_environment(self, device: Device) -> Environment:
-        """Return the host, the versions and the load."""
-        identity: dict[str, str | int | float | bool] = {
-            "cpu": cpu_name(),
-            "cpu_threads": allowed_threads(),
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
-        }
-        identity |= {name: version for name in _DISTRIBUTIONS if (version := _version(name))}
-        state: dict[str, str | int | float | bool] = {"kernel": platform.release()}
-        if hasattr(os, "getloadavg"):
-            state["load_average_1min"] = round(os.getloadavg()[0], 2)
-        return Environment(identity, state)
+        """Return the host and its load, and what the device's framework tells of itself (adapters derive from it)."""
+        settings = device.settings() if isinstance(device, HostDevice) else {}
+        return host_facts(device.info, allowed_threads()) | Environment(settings)
 
     @hookimpl(trylast=True)
     def pytest_gpuprof_budgets(self) -> Iterable[Kind]:
@@ -91,11 +77,3 @@ def _board(info: DeviceInfo) -> Board | Reading:
 @lru_cache(maxsize=1)
 def _packages() -> EnergyCounter | Reading:
     return open_packages()
-
-
-@cache
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None

@@ -12,6 +12,7 @@ from pytest_gpuprof.core.errors import GpuprofError
 from pytest_gpuprof.core.quantities import format_quantity
 from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.extensions import Extensions
+from pytest_gpuprof.meters.host_facts import cpu_governor
 from pytest_gpuprof.meters.memory import open_host_memory
 from pytest_gpuprof.meters.nvml_doctor import diagnose
 from pytest_gpuprof.sampling.quiet import allowed_threads, tracing
@@ -45,6 +46,7 @@ def examine(extensions: Extensions | None = None) -> Iterator[Line]:
     parts = extensions or Extensions.standalone()
     yield Line("host", "pytest-gpuprof", __version__)
     yield Line("host", "CPU", f"{cpu_name()}, {allowed_threads()} threads allowed")
+    yield _governor()
     yield _line("host", "peak memory of the CPU leg", open_host_memory(), "resettable, by /proc/self/clear_refs")
     yield _package(parts)
     watched = tracing()
@@ -88,6 +90,14 @@ def _device(parts: Extensions, info: DeviceInfo) -> Iterator[Line]:
     board = parts.board(device)
     energy = board if isinstance(board, Reading) else board.energy()
     yield _line("devices", f"{title}: energy and power", energy, "energy counter of the board")
+
+
+def _governor() -> Line:
+    governor = cpu_governor()
+    if governor is None:
+        return Line("host", "CPU governor", None, "Linux tells none here; in a virtual machine, ask its host")
+    hint = "" if governor == "performance" else "; sudo cpupower frequency-set -g performance holds the clock steadier"
+    return Line("host", "CPU governor", f"{governor}{hint}")
 
 
 def _package(parts: Extensions) -> Line:

@@ -9,13 +9,20 @@ from typing import Any
 from pytest_gpuprof.backends.host import SYSTEM_CLOCK
 from pytest_gpuprof.budgets.budget import Budget
 from pytest_gpuprof.budgets.verdict import BudgetRule
-from pytest_gpuprof.core.environment import Environment
+from pytest_gpuprof.core.environment import Environment, Fact
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.protocols import Board, Clock, Conditions, Device, EnergyCounter, PeakMemory
 from pytest_gpuprof.core.results import Caution, Leg, Measurement, Quality, Reading
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, Wanted
-from pytest_gpuprof.meters.conditions import board_cautions, host_cautions, host_use
+from pytest_gpuprof.meters.conditions import (
+    board_cautions,
+    board_state,
+    clock_cautions,
+    clock_under_load,
+    setting_cautions,
+)
+from pytest_gpuprof.meters.host_use import host_cautions, host_state, host_use
 from pytest_gpuprof.meters.memory import open_host_memory
 from pytest_gpuprof.sampling.check import compare_outputs
 from pytest_gpuprof.sampling.legs import LegPlan, built
@@ -63,10 +70,12 @@ class Measuring:
         rounds = self._rounds(budgets, watched)
         results = {leg: self._passes(leg, board) for leg in self._legs}
         legs = {leg: _measurement(self._job, leg, rounds, results.get(leg)) for leg in _LEGS}
-        cautions = list(doubts)
+        environment = self._environment(board)
+        cautions = [*doubts, *setting_cautions(environment.identity)]
         if watched is not None:
-            conditions, doubtful = watched.end()
+            conditions, doubtful, state = watched.end(energy=bool(self._wanted.legs("energy")))
             cautions += doubtful
+            environment |= state
             if legs["gpu"].device is not None:
                 legs["gpu"] = replace(legs["gpu"], readings={**legs["gpu"].readings, **conditions})
         cautions += [caution for measurement in legs.values() for caution in measurement.cautions]
@@ -75,7 +84,7 @@ class Measuring:
             legs,
             stop_reason=rounds.stop_reason if rounds else "no rounds were needed",
             cautions=tuple(dict.fromkeys(cautions)),
-            environment=self._environment(board),
+            environment=environment,
             output=self._output,
         )
 
@@ -86,12 +95,10 @@ class Measuring:
         return self._extensions.board(gpu.device)
 
     def _environment(self, board: Board | Reading) -> Environment:
-        plan = next(iter(self._legs.values()), None)
-        facts = Environment() if plan is None else self._extensions.environment(plan.device)
-        if isinstance(board, Reading):
-            return facts
-        of_board = board.facts()
-        return Environment({**facts.identity, **of_board.identity}, {**facts.state, **of_board.state})
+        facts = Environment()
+        for plan in self._legs.values():  # the legs may be of different frameworks: each tells its settings
+            facts |= self._extensions.environment(plan.device)
+        return facts if isinstance(board, Reading) else facts | board.facts()
 
     # -- rounds and check -------------------------------------------------------------------------------------------
 
@@ -233,22 +240,39 @@ class _Watched:
             return {}
         now = self._board.conditions()
         self._seen.append(now)
-        clock = now.sm_clock_hz.value
+        clock = clock_under_load(now).value
         return {} if clock is None else {"sm_clock": clock}
 
-    def end(self) -> tuple[Mapping[str, Reading], Sequence[Caution]]:
-        """Return the state of the board now, and the doubts about everything since the beginning."""
+    def end(self, *, energy: bool) -> tuple[Mapping[str, Reading], Sequence[Caution], Environment]:
+        """Return the readings of the board now, the doubts about everything since the beginning, and what it was like.
+
+        Args:
+            energy: whether joules were measured, which others on the board would have a share in.
+        """
         seconds = self._clock.now() - self._began_s
         cautions = [self._traced] if self._traced else []
+        state: dict[str, Fact] = {}
         if self._on_host:
-            cautions += host_cautions(self._host_before, host_use(), seconds)
+            host = host_use()
+            cautions += host_cautions(self._host_before, host, seconds)
+            state |= host_state(self._host_before, host, seconds)
         names = ("sm_clock", "temperature", "other_processes")
         if isinstance(self._board, Reading) or self._board_before is None:
-            return {name: self._board for name in names if isinstance(self._board, Reading)}, cautions
+            readings = {name: self._board for name in names if isinstance(self._board, Reading)}
+            return readings, cautions, Environment(state=state)
         after = self._board.conditions()
-        cautions += board_cautions(self._board_before, after, seconds)
-        readings = (after.sm_clock_hz, after.temperature_c, after.other_processes)
-        return dict(zip(names, readings, strict=True)), cautions
+        cautions += board_cautions(self._board_before, self._most_shared(after), seconds, energy=energy)
+        cautions += clock_cautions([clock_under_load(each) for each in self._seen])
+        state |= board_state(self._board_before, after, seconds)
+        readings = dict(zip(names, (after.sm_clock_hz, after.temperature_c, after.other_processes), strict=True))
+        return readings, cautions, Environment(state=state)
+
+    def _most_shared(self, after: Conditions) -> Conditions:
+        """Return the last state with the most other processes that any look saw: one may have come and gone."""
+        looks = [each.other_processes for each in (*self._seen, after) if each.other_processes.value is not None]
+        if after.other_processes.value is None or not looks:
+            return after
+        return replace(after, other_processes=max(looks, key=lambda each: each.value or 0.0))
 
 
 def _quality(device: Device) -> Quality:

@@ -85,6 +85,24 @@ def test_a_device_is_asked_for_each_reading(lines: list[Line]) -> None:
     assert of(lines, "lab:0 by lab").found == "Simulated T4, 16 GiB"
 
 
+@pytest.mark.parametrize(
+    ("governor", "found", "reason"),
+    [
+        ("performance", "performance", ""),
+        ("powersave", "powersave; sudo cpupower frequency-set -g performance holds the clock steadier", ""),
+        (None, None, "Linux tells none here; in a virtual machine, ask its host"),
+    ],
+)
+def test_the_governor_of_the_cpu_is_told_with_a_hint(
+    monkeypatch: pytest.MonkeyPatch, governor: str | None, found: str | None, reason: str
+) -> None:
+    """One that holds the clock needs none."""
+    monkeypatch.setattr("pytest_gpuprof.doctor.cpu_governor", lambda: governor)
+    assert of(list(examine(Extensions.standalone([Plugin()]))), "CPU governor") == Line(
+        "host", "CPU governor", found, reason
+    )
+
+
 def test_a_device_that_cannot_be_opened_does_not_end_the_report(lines: list[Line]) -> None:
     """What it says is told, and the lines after it are there."""
     assert "all devices are busy" in of(lines, "closed:0 by closed: opening it").reason

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice, HostRandom, flush_bytes, precision_of
-from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
+from pytest_gpuprof.backends.host import HostDevice, HostRandom, flush_bytes, precision_of, read_settings
+from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Fact
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 from pytest_gpuprof.core.protocols import PeakMemory
 
@@ -86,6 +86,15 @@ class _Device(HostDevice):
         self.arrays = _Arrays(cupy)
         self.random = _Random(cupy)
         self.lacks = {"memory": "CuPy's allocator is not its default memory pool, the only one that can be watched"}
+
+    def settings(self) -> Mapping[str, Fact]:
+        """Return the versions of CuPy and of its CUDA runtime, and the allocator in force."""
+        allocator = self._cupy.cuda.get_allocator()
+        owner = getattr(allocator, "__self__", None)
+        return {
+            **read_settings(self._cupy, {"cupy": ("__version__",), "cupy_cuda": ("cuda.runtime.runtimeGetVersion",)}),
+            "cupy_allocator": getattr(allocator, "__name__", "custom") if owner is None else type(owner).__name__,
+        }
 
     def synchronize(self) -> None:
         """Wait for all streams of the device."""

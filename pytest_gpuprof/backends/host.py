@@ -6,14 +6,15 @@ import platform
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pytest_gpuprof.core.environment import DeviceInfo
+from pytest_gpuprof.core.environment import DeviceInfo, Fact
 from pytest_gpuprof.core.protocols import Arrays, Backlog, Clock, PeakMemory, RandomState, Threads, Timer
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "evict_cpu_caches",
     "flush_bytes",
     "precision_of",
+    "read_settings",
 ]
 
 _SMALLEST_FLUSH = 32 * 2**20
@@ -95,6 +97,36 @@ def evict_cpu_caches() -> None:
     _eviction()[:] += 1
 
 
+def read_settings(framework: Any, questions: Mapping[str, Sequence[str]]) -> Mapping[str, Fact]:
+    """Return settings of a framework that are attributes, or functions without arguments, of its modules.
+
+    What an installation does not have is left out. What it has and cannot tell is ``"unavailable: …"``: torch, for one,
+    refuses to read the older of two ways to set a precision once the newer was used.
+
+    Args:
+        framework: the imported module.
+        questions: by the fact's name, where it is found below the module; of several places, the first there is.
+
+    >>> read_settings(sys, {"encoding": ["no_such_name", "getdefaultencoding"], "nothing": ["not.here"]})
+    {'encoding': 'utf-8'}
+    """
+    found: dict[str, Fact] = {}
+    for name, places in questions.items():
+        for place in places:
+            try:
+                value = attrgetter(place)(framework)
+                value = value() if callable(value) else value
+            except AttributeError:
+                continue
+            except Exception as error:  # whatever a framework raises: the measurement does not depend on it
+                value = f"unavailable: {type(error).__name__} on reading it"
+            if value is not None:
+                # A version may be a subclass of str; other objects (a dtype) are told by their name.
+                found[name] = value if type(value) in (bool, int, float, str) else str(value)
+            break
+    return found
+
+
 class HostRandom:
     """Python's and NumPy's global generators, which any builder may draw from."""
 
@@ -127,6 +159,13 @@ class HostDevice:
     def __init__(self, info: DeviceInfo, arguments: Mapping[str, Any]) -> None:
         self.info = info
         self.arguments = arguments
+
+    def settings(self) -> Mapping[str, Fact]:
+        """Return the framework's version and what it is set to now, as far as that changes its speed.
+
+        They become part of the identity of a measurement. Names begin with the framework's.
+        """
+        return {}
 
     def synchronize(self) -> None:
         """Do nothing: work on the host is done when its call returns."""

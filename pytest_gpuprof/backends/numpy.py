@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from pytest_gpuprof.backends.host import HostDevice, cpu_name, evict_cpu_caches, precision_of
-from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
+from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Fact
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 
 __all__ = ["NumpyBackend"]
@@ -36,7 +36,7 @@ class NumpyBackend:
             raise DeviceError(f"NumPy has no device {device.type}:{device.index}; it has {info.id}")
         import numpy
 
-        opened = HostDevice(info, {"xp": numpy, "device": "cpu"})
+        opened = _Cpu(info, {"xp": numpy, "device": "cpu"})
         opened.arrays = _Arrays()
         opened.threads = _Threads()
         opened.flush = evict_cpu_caches
@@ -47,6 +47,19 @@ class NumpyBackend:
         """Return whether ``value`` is a NumPy array."""
         numpy = sys.modules.get("numpy")
         return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+class _Cpu(HostDevice):
+    """The CPU."""
+
+    def settings(self) -> Mapping[str, Fact]:
+        """Return the versions of NumPy and of the BLAS that it was built with."""
+        import numpy
+
+        built = numpy.show_config(mode="dicts")
+        blas = built.get("Build Dependencies", {}).get("blas", {}) if isinstance(built, dict) else {}
+        names = [str(blas[key]) for key in ("name", "version") if key in blas]
+        return {"numpy": numpy.__version__, **({"numpy_blas": " ".join(names)} if names else {})}
 
 
 class _Arrays:

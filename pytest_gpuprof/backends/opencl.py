@@ -8,12 +8,12 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice, flush_bytes, precision_of
+from pytest_gpuprof.backends.host import HostDevice, flush_bytes, precision_of, read_settings
 from pytest_gpuprof.backends.pocl import name_unknown_processor
-from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
+from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Fact
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 
 __all__ = ["OpenclBackend"]
@@ -122,12 +122,21 @@ class _Device(HostDevice):
         except cl.Error as error:
             raise Unavailable(f"{info.name} cannot be opened ({error})") from error
         super().__init__(info, {"queue": queue, "device": device})
+        self._device = device
         self._queue = queue
         self.timer = _Timer(cl, queue)
         self.backlog = _Gate(cl, context, queue)
         self.arrays = _Arrays(queue)
         self.flush = _Flush(cl, context, queue, device.global_mem_cache_size)
         self.lacks = {"memory": "OpenCL does not tell how much memory is in use"}
+
+    def settings(self) -> Mapping[str, Fact]:
+        """Return the versions of PyOpenCL, of the platform and of the driver."""
+        of_device = {"opencl_platform": ("platform.version",), "opencl_driver": ("driver_version",)}
+        return {
+            **read_settings(self._cl, {"pyopencl": ("VERSION_TEXT",)}),
+            **read_settings(self._device, of_device),
+        }
 
     def synchronize(self) -> None:
         """Wait for the queue; OpenCL has no way to wait for queues that the workload made for itself."""

@@ -9,12 +9,20 @@ from __future__ import annotations
 import copy
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice, HostRandom, cpu_name, evict_cpu_caches, flush_bytes, precision_of
-from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
+from pytest_gpuprof.backends.host import (
+    HostDevice,
+    HostRandom,
+    cpu_name,
+    evict_cpu_caches,
+    flush_bytes,
+    precision_of,
+    read_settings,
+)
+from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Fact
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 from pytest_gpuprof.core.protocols import PeakMemory
 
@@ -25,6 +33,39 @@ _GPU_TYPES = frozenset({"cuda", "xpu", "mps"})
 
 _SPIN_PROBE_CYCLES = 5_000_000
 """About 3 ms at 1.5 GHz: long against the 0.5 µs resolution of events, short against a warm-up."""
+
+
+_SETTINGS: Mapping[str, Sequence[str]] = {
+    "torch": ("__version__",),
+    "torch_default_dtype": ("get_default_dtype",),
+    "torch_deterministic": ("are_deterministic_algorithms_enabled",),
+    # Of the two ways to say it, the newer answers for both; reading the older raises once the newer was used.
+    "torch_matmul_fp32": ("backends.cuda.matmul.fp32_precision", "backends.cuda.matmul.allow_tf32"),
+    "torch_convolution_fp32": ("backends.cudnn.conv.fp32_precision", "backends.cudnn.allow_tf32"),
+    "torch_cpu_matmul_fp32": ("backends.mkldnn.matmul.fp32_precision", "get_float32_matmul_precision"),
+    "torch_fp32": ("backends.fp32_precision",),
+    "torch_mkldnn": ("backends.mkldnn.enabled",),
+    "torch_interop_threads": ("get_num_interop_threads",),
+}
+"""What changes the speed of torch on any device, and where torch tells it (2.9 to 2.13)."""
+
+_CUDA_SETTINGS: Mapping[str, Sequence[str]] = {
+    "torch_cuda": ("version.cuda",),
+    "torch_hip": ("version.hip",),
+    "torch_allocator": ("cuda.memory.get_allocator_backend",),
+    "torch_cudnn": ("backends.cudnn.version",),
+    "torch_cudnn_enabled": ("backends.cudnn.enabled",),
+    "torch_cudnn_benchmark": ("backends.cudnn.benchmark",),
+    "torch_cudnn_deterministic": ("backends.cudnn.deterministic",),
+    "torch_fp16_accumulation": ("backends.cuda.matmul.allow_fp16_accumulation",),
+    "torch_fp16_reduced_precision": ("backends.cuda.matmul.allow_fp16_reduced_precision_reduction",),
+    "torch_bf16_reduced_precision": ("backends.cuda.matmul.allow_bf16_reduced_precision_reduction",),
+    "torch_blas": ("backends.cuda.preferred_blas_library",),
+    "torch_attention_flash": ("backends.cuda.flash_sdp_enabled",),
+    "torch_attention_memory_efficient": ("backends.cuda.mem_efficient_sdp_enabled",),
+    "torch_attention_cudnn": ("backends.cuda.cudnn_sdp_enabled",),
+}
+"""The same for CUDA and ROCm devices only."""
 
 
 class TorchBackend:
@@ -101,6 +142,7 @@ class _Cpu(HostDevice):
 
     def __init__(self, info: DeviceInfo) -> None:
         torch = _import()
+        self._torch = torch
         device = torch.device("cpu")
         super().__init__(info, {"device": device})
         self.arrays = _Arrays(torch, device)
@@ -109,6 +151,10 @@ class _Cpu(HostDevice):
         self.flush = evict_cpu_caches
         self.compilations = _compilations
         self.lacks = {"timer": "a CPU has no device events; its wall time is its time"}
+
+    def settings(self) -> Mapping[str, Fact]:
+        """Return torch's version, and the precisions and switches in force."""
+        return read_settings(self._torch, _SETTINGS)
 
 
 class _Accelerator(HostDevice):
@@ -130,6 +176,10 @@ class _Accelerator(HostDevice):
         if sleep is not None:
             self.backlog = _Spin(sleep, self.timer)
         self.flush = _Flush(torch, device, _cache_bytes(module, info.id.index))
+
+    def settings(self) -> Mapping[str, Fact]:
+        """Return torch's version, and the precisions, switches and allocator in force."""
+        return read_settings(self._torch, {**_SETTINGS, **(_CUDA_SETTINGS if self.info.id.type == "cuda" else {})})
 
     def synchronize(self) -> None:
         """Wait for all streams of the device."""

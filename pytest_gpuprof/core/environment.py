@@ -13,7 +13,10 @@ from typing import Literal
 
 from pytest_gpuprof.core.errors import DeviceError
 
-__all__ = ["DeviceId", "DeviceInfo", "DeviceKind", "Environment"]
+__all__ = ["DeviceId", "DeviceInfo", "DeviceKind", "Environment", "Fact"]
+
+Fact = str | int | float | bool
+"""What is known of a machine, as it is stored; what is not known is the text ``"unavailable: …"``."""
 
 DeviceKind = Literal["cpu", "gpu", "stand-in"]
 """A *stand-in* is measured in place of a GPU, so that everything runs anywhere: OpenCL on the CPU, a simulation."""
@@ -91,7 +94,21 @@ class DeviceInfo:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The facts of a machine; each value is text, a number, or ``"unavailable: …"``."""
+    """The facts of a machine.
 
-    identity: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    state: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    Args:
+        identity: what must be equal for two measurements to be compared: hardware, versions, and settings that somebody
+            chose (a power limit, a governor, the precision of matrix products).
+        state: what happened to be the case (a temperature, the load).
+    """
+
+    identity: Mapping[str, Fact] = field(default_factory=dict)
+    state: Mapping[str, Fact] = field(default_factory=dict)
+
+    def __or__(self, other: Environment) -> Environment:
+        """Return the facts of both; where both know one, that of ``other``.
+
+        >>> (Environment({"cpu": "x"}) | Environment({"gpu": "y"}, {"load": 1})).identity
+        {'cpu': 'x', 'gpu': 'y'}
+        """
+        return Environment({**self.identity, **other.identity}, {**self.state, **other.state})

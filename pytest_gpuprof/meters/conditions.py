@@ -1,17 +1,16 @@
-"""Doubts from the state of the board and the host, before and after: throttling, sharing, a container's CPU quota."""
+"""Doubts from the state of the board: throttling, an unsteady clock, sharing, and settings that slow it."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 
+from pytest_gpuprof.core.environment import Fact
 from pytest_gpuprof.core.protocols import Conditions
-from pytest_gpuprof.core.results import Caution, Leg, spoils
+from pytest_gpuprof.core.results import Caution, Leg, Reading, spoils
 
-__all__ = ["HostUse", "board_cautions", "host_cautions", "host_use"]
+__all__ = ["board_cautions", "board_state", "clock_cautions", "clock_under_load", "setting_cautions"]
 
 _HARD_REASONS = frozenset({"thermal", "hardware", "power brake", "board limit", "reliability"})
 """Throttling that a well-kept machine does not show. A software power cap is how heavy kernels normally run."""
@@ -19,44 +18,80 @@ _HARD_REASONS = frozenset({"thermal", "hardware", "power brake", "board limit", 
 _ON_BOARD: frozenset[Leg] = frozenset({"gpu", "reference"})
 """The legs that run on the board: its state says nothing about the CPU leg."""
 
-_CROWDED_SHARE = 0.25
-"""Other programs that use a quarter of the CPUs or more slow a leg that uses all of them by as much; what the operating
-system does by itself stays far below."""
-
-_LEAST_WINDOW_S = 0.5
-"""Linux counts CPU time in ticks of 10 ms, which says nothing about shorter times."""
-
 _LEAST_SHARE = 0.01
 """Throttled for less than 1 % of the time moves no figure by more than 1 %."""
 
+_FULL_CLOCK = 0.985
+"""A board that is counted as held at its power limit and runs at 98.5 % of its rated clock or more is not slowed: the
+last steps of the clock come and go by themselves."""
 
-def board_cautions(before: Conditions, after: Conditions, seconds: float) -> Sequence[Caution]:
-    """Return the doubts about what was measured between two states of a board, ``seconds`` apart."""
-    return (*_throttling(before, after, seconds), *_sharing(before, after))
+_SLOW_CLOCK = 0.90
+"""A round whose clock is below 90 % of the fastest rounds' is slowed by more than 10 %, more than budgets leave room
+for; the steps of a clock that is left to itself are smaller."""
+
+_SLOW_ROUNDS = 0.25
+"""A quarter of slow rounds is noise, which the decision rule sees by itself; of more, slowness is the rule."""
+
+_CLUSTER_GAP = 0.03
+"""Two speeds 3 % apart: more than the 2 % by which rounds differ anyway, so a median falls on either by chance."""
+
+_LEAST_ROUNDS = 3
+"""The first look of the decision rule; fewer clocks tell nothing about their spread."""
 
 
-def _throttling(before: Conditions, after: Conditions, seconds: float) -> Sequence[Caution]:
-    shares = {
+# -- over the whole measurement, before and after ------------------------------------------------------------------
+
+
+def board_cautions(before: Conditions, after: Conditions, seconds: float, *, energy: bool = True) -> Sequence[Caution]:
+    """Return the doubts about what was measured between two states of a board, ``seconds`` apart.
+
+    Args:
+        before: the state at the beginning.
+        after: the state at the end.
+        seconds: the time between them.
+        energy: whether joules were measured: only those are spoiled by not knowing who else used the board.
+    """
+    shares = _shares(before, after, seconds)
+    return (*_throttling(before, after, shares), *_capped(after, shares), *_sharing(before, after, energy=energy))
+
+
+def board_state(before: Conditions, after: Conditions, seconds: float) -> Mapping[str, Fact]:
+    """Return what the board went through between two states, as facts of a record's state.
+
+    The temperature at both ends, and the share of the time that it was held back, by each reason that is counted.
+    """
+    facts: dict[str, Fact] = {}
+    for name, each in (("gpu_temperature_start_c", before), ("gpu_temperature_end_c", after)):
+        if each.temperature_c.value is not None:
+            facts[name] = each.temperature_c.value
+    for reason, share in _shares(before, after, seconds).items():
+        facts[f"gpu_held_back_{reason.replace(' ', '_')}"] = round(share, 3)
+    return facts
+
+
+def _shares(before: Conditions, after: Conditions, seconds: float) -> Mapping[str, float]:
+    """Return the part of the time that each reason was in force; where nothing counts it, there is none."""
+    return {
         reason: (after.throttled_s[reason] - before.throttled_s[reason]) / max(seconds, 1e-9)
         for reason in after.throttled_s
         if reason in before.throttled_s
     }
+
+
+def _throttling(before: Conditions, after: Conditions, shares: Mapping[str, float]) -> Sequence[Caution]:
     hard = {reason: share for reason, share in shares.items() if reason in _HARD_REASONS and share > _LEAST_SHARE}
     if not hard:
         hard = dict.fromkeys((after.reasons | before.reasons) & _HARD_REASONS, 0.0)
     if not hard:
         return ()
-    clock, rated = after.sm_clock_hz.value, after.rated_clock_hz.value
     facts = " and ".join(
         f"{reason} for {share:.0%} of the time" if share else f"{reason} at the end" for reason, share in hard.items()
     )
-    if clock and rated:
-        facts += f" (clock {clock / 1e6:.0f} of {rated / 1e6:.0f} MHz)"
     # Throttling only slows: a time that met its limit would have met it all the more. Joules per call go either way.
     return (
         Caution(
             "throttled",
-            f"the GPU was throttled: {facts}",
+            f"the GPU was throttled: {facts}{_clock_of_rated(after)}",
             "let it cool, or give it more air, and measure again",
             spoils("time", "ratio", outcomes=("missed",)) | spoils("energy"),
             _ON_BOARD,
@@ -64,111 +99,166 @@ def _throttling(before: Conditions, after: Conditions, seconds: float) -> Sequen
     )
 
 
-def _sharing(before: Conditions, after: Conditions) -> Sequence[Caution]:
-    counts = [each.other_processes.value for each in (before, after) if each.other_processes.value]
-    if not counts:
+def _capped(after: Conditions, shares: Mapping[str, float]) -> Sequence[Caution]:
+    """Say that the power limit held the clock down. It is how heavy work runs, so it spoils nothing."""
+    share = shares.get("power", 0.0)
+    clock, rated = clock_under_load(after).value, after.rated_clock_hz.value
+    if share <= _LEAST_SHARE or not clock or not rated or clock >= _FULL_CLOCK * rated:
         return ()
-    others = int(max(counts))
     return (
         Caution(
-            "shared",
-            f"{others} other process{'es' if others > 1 else ''} used the GPU meanwhile",
-            "stop them, or choose another device with --gpu-profile-devices",
+            "power capped",
+            f"the GPU's power limit held its clock down for {share:.0%} of the time{_clock_of_rated(after)}",
+            "heavy work does that: compare it only with measurements under the same power limit",
+            legs=_ON_BOARD,
+        ),
+    )
+
+
+def _clock_of_rated(state: Conditions) -> str:
+    clock, rated = state.sm_clock_hz.value, state.rated_clock_hz.value
+    return f" (clock {clock / 1e6:.0f} of {rated / 1e6:.0f} MHz)" if clock and rated else ""
+
+
+def _sharing(before: Conditions, after: Conditions, *, energy: bool) -> Sequence[Caution]:
+    looks = (before.other_processes, after.other_processes)
+    others = int(max((each.value for each in looks if each.value is not None), default=0))
+    if others:
+        return (
+            Caution(
+                "shared",
+                f"{others} other process{'es' if others > 1 else ''} used the GPU meanwhile",
+                "stop them, or choose another device with --gpu-profile-devices",
+                spoils("time", "ratio", outcomes=("missed",)) | spoils("energy"),
+                _ON_BOARD,
+            ),
+        )
+    if not energy:
+        return ()
+    unknown = next((each for each in looks if each.value is None), None)
+    if unknown is not None:
+        why, _, remedy = unknown.reason.partition("; ")
+        # The counter is of the whole board. An inconclusive budget warns, and fails a gate (--gpu-profile-strict).
+        return (
+            Caution(
+                "sharing unknown",
+                f"nobody can tell who else used the GPU, whose joules count as well: {why}",
+                remedy or "see whether nvidia-smi lists processes",
+                spoils("energy"),
+                _ON_BOARD,
+            ),
+        )
+    if any(each.quality == "estimated" for each in looks):
+        return (
+            Caution(
+                "sharing estimated",
+                "NVML lists this process under a number that it does not know itself, so that other users of the GPU "
+                "were told from it by when they came",
+                "in a container, start it with --pid=host",
+                legs=_ON_BOARD,
+            ),
+        )
+    return ()
+
+
+# -- round by round ------------------------------------------------------------------------------------------------
+
+
+def clock_under_load(state: Conditions) -> Reading:
+    """Return the multiprocessor clock of a state; that of an idle board says nothing about the work before."""
+    if "idle" in state.reasons:
+        return Reading.unavailable("the GPU was idle when its clock was read; read it while work is queued")
+    return state.sm_clock_hz
+
+
+def clock_cautions(clocks: Sequence[Reading]) -> Sequence[Caution]:
+    """Return the doubts about rounds that ran at different clocks.
+
+    A clock that sank in more than a quarter of the rounds slowed them, so what was missed is doubtful. A clock that
+    jumps between two speeds makes a median fall on either by chance, so nothing holds.
+
+    Args:
+        clocks: the multiprocessor clock in hertz of each round, in their order; unavailable ones say nothing.
+
+    >>> steady, slow = Reading(1.98e9), Reading(1.4e9)
+    >>> clock_cautions([steady] * 6)
+    ()
+    >>> print(*clock_cautions([steady] * 3 + [slow] * 3))  # doctest: +ELLIPSIS
+    the GPU's clock jumped between 1980 MHz (3 of 6 rounds) and 1400 MHz (3 of 6 rounds); ...
+    """
+    known = sorted((each.value for each in clocks if each.value is not None), reverse=True)
+    if len(known) < _LEAST_ROUNDS:
+        return ()
+    fast = statistics.median(known[: math.ceil(len(known) / 4)])
+    return _two_clocks(known, fast) or _slow_clock(known, fast)
+
+
+def _two_clocks(falling: Sequence[float], fast: float) -> Sequence[Caution]:
+    """Return the doubt if the widest gap parts the clocks in two, of which each is more than a quarter of them."""
+    gap, cut = max((falling[index] - falling[index + 1], index + 1) for index in range(len(falling) - 1))
+    upper, lower = falling[:cut], falling[cut:]
+    within = max(upper[0] - upper[-1], lower[0] - lower[-1])
+    few = max(1, _SLOW_ROUNDS * len(falling))
+    if gap <= _CLUSTER_GAP * fast or gap <= within or min(len(upper), len(lower)) <= few:
+        return ()
+    speeds = " and ".join(
+        f"{statistics.median(each) / 1e6:.0f} MHz ({len(each)} of {len(falling)} rounds)" for each in (upper, lower)
+    )
+    return (
+        Caution(
+            "unstable clock",
+            f"the GPU's clock jumped between {speeds}",
+            "lock it with sudo nvidia-smi --lock-gpu-clocks, or let the machine come to rest first",
+            spoils("time", "ratio", "energy"),
+            _ON_BOARD,
+        ),
+    )
+
+
+def _slow_clock(falling: Sequence[float], fast: float) -> Sequence[Caution]:
+    slow = sum(clock < _SLOW_CLOCK * fast for clock in falling)
+    if slow <= _SLOW_ROUNDS * len(falling):
+        return ()
+    return (
+        Caution(
+            "unstable clock",
+            f"the GPU's clock fell from {fast / 1e6:.0f} MHz to {falling[-1] / 1e6:.0f} MHz, and was below "
+            f"{_SLOW_CLOCK:.0%} of the former in {slow} of {len(falling)} rounds",
+            "let the GPU cool, or lock its clock with sudo nvidia-smi --lock-gpu-clocks",
             spoils("time", "ratio", outcomes=("missed",)) | spoils("energy"),
             _ON_BOARD,
         ),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class HostUse:
-    """How the CPUs that this process may use have been used so far, in seconds.
+# -- settings ------------------------------------------------------------------------------------------------------
 
-    Args:
-        busy_s: by anybody, time stolen by other virtual machines included; ``None`` if it is not counted.
-        own_s: by this process.
-        held_back_s: by the container's CPU quota, ``None`` without one.
-        cpus: how many CPUs.
-    """
-
-    busy_s: float | None
-    own_s: float
-    held_back_s: float | None
-    cpus: int
+_BLOCKING = ("CUDA_LAUNCH_BLOCKING", "HIP_LAUNCH_BLOCKING", "AMD_SERIALIZE_KERNEL")
+"""Debugging aids: with one of them, every launch waits for its kernel."""
 
 
-def host_use(
-    cpus: Collection[int] | None = None, stat: Path = Path("/proc/stat"), quota: Path = Path("/sys/fs/cgroup/cpu.stat")
-) -> HostUse:
-    """Return how the CPUs have been used so far.
-
-    Args:
-        cpus: the CPUs that this process may use; ``None`` asks the system.
-        stat: where Linux counts the time of each CPU.
-        quota: where Linux counts how long a container was held back.
-    """
-    if cpus is None:
-        cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return HostUse(_busy_s(frozenset(cpus), stat), time.process_time(), _held_back_s(quota), len(cpus))
-
-
-def _busy_s(cpus: frozenset[int], stat: Path) -> float | None:
-    try:
-        lines = [line.split() for line in stat.read_text(encoding="ascii").splitlines()]
-    except OSError:
-        return None
-    # cpuN user nice system idle iowait irq softirq steal guest guest_nice; guests are counted in user and nice already.
-    counted = [line[1:9] for line in lines if line and line[0] in {f"cpu{index}" for index in cpus}]
-    if not counted:
-        return None
-    ticks = sum(int(value) for line in counted for column, value in enumerate(line) if column not in (3, 4))
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _held_back_s(quota: Path) -> float | None:
-    try:
-        lines = quota.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    counters: Mapping[str, str] = dict(line.split(maxsplit=1) for line in lines if " " in line)
-    used = counters.get("throttled_usec")
-    return None if used is None else int(used) * 1e-6
-
-
-def host_cautions(before: HostUse, after: HostUse, seconds: float) -> Sequence[Caution]:
-    """Return the doubts about what was measured between two states of the host, ``seconds`` apart."""
-    return (*_held_back(before, after, seconds), *_crowded(before, after, seconds))
-
-
-def _held_back(before: HostUse, after: HostUse, seconds: float) -> Sequence[Caution]:
-    if before.held_back_s is None or after.held_back_s is None:
-        return ()
-    held_s = after.held_back_s - before.held_back_s
-    if held_s / max(seconds, 1e-9) <= _LEAST_SHARE:
-        return ()
-    return (
+def setting_cautions(identity: Mapping[str, Fact]) -> Sequence[Caution]:
+    """Return the doubts that follow from how the machine is set, by the identity in its environment."""
+    found = [
         Caution(
-            "cpu quota",
-            f"the container's CPU quota held it back for {held_s:.2g} s of {seconds:.2g} s",
-            "give the container more CPU, or the CPU leg fewer threads with cpu_threads=",
-            spoils("ratio") | spoils("time", "cpu time", outcomes=("missed",)),
-        ),
-    )
-
-
-def _crowded(before: HostUse, after: HostUse, seconds: float) -> Sequence[Caution]:
-    if before.busy_s is None or after.busy_s is None or seconds < _LEAST_WINDOW_S:
-        return ()
-    others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
-    used = others_s / seconds
-    if used <= _CROWDED_SHARE * after.cpus:
-        return ()
-    # A crowded CPU slows the CPU leg most: a speedup found on it is too good, never too small.
-    return (
-        Caution(
-            "crowded",
-            f"other programs used {used:.1f} of the {after.cpus} CPUs meanwhile",
-            "close them, or measure when they are done",
-            spoils("ratio", outcomes=("met",)) | spoils("time", "cpu time", outcomes=("missed",)),
-        ),
-    )
+            "launches block",
+            f"{name}={identity[name]} makes every launch wait for its kernel",
+            f"unset {name}",
+            spoils("time", "ratio", outcomes=("missed",)) | spoils("energy"),
+            _ON_BOARD,
+        )
+        for name in _BLOCKING
+        if str(identity.get(name, "0")) not in ("0", "")
+    ]
+    limit, default = identity.get("gpu_power_limit_w"), identity.get("gpu_default_power_limit_w")
+    if isinstance(limit, (int, float)) and isinstance(default, (int, float)) and limit < default:
+        # Somebody's choice, and the same for every run here, so it spoils nothing; but limits may come from elsewhere.
+        found.append(
+            Caution(
+                "power limit",
+                f"the GPU's power limit is {limit:g} W, where {default:g} W is its default",
+                f"raise it with sudo nvidia-smi -pl {default:g}, if the budgets were set at the default",
+                legs=_ON_BOARD,
+            )
+        )
+    return tuple(found)

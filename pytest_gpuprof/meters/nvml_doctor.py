@@ -10,7 +10,7 @@ from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.meters.nvml import board_of
 from pytest_gpuprof.meters.nvml_facts import cuda_version
 from pytest_gpuprof.meters.nvml_library import CUDA_VERSION, LIBRARY, Card, Library
-from pytest_gpuprof.meters.nvml_processes import CardUsers
+from pytest_gpuprof.meters.nvml_processes import CardUsers, mps_runs
 
 __all__ = ["Finding", "diagnose"]
 
@@ -63,6 +63,7 @@ def _findings(library: Library) -> Iterator[Finding]:
     yield _finding("CUDA driver", cuda if isinstance(cuda, Reading) else cuda_version(cuda))
     count = library.ask("nvmlDeviceGetCount")
     yield _finding("GPUs", count)
+    yield Finding("MPS", "its daemon runs: other clients compute beside this process" if mps_runs() else "not running")
     for index in range(0 if isinstance(count, Reading) else count):
         # An index is right for a list. It is never what leads from a framework's device to its card.
         yield from _card_findings(f"GPU {index}", library.card("nvmlDeviceGetHandleByIndex", index))
@@ -81,6 +82,7 @@ def _card_findings(title: str, card: Card) -> Iterator[Finding]:
     milliwatts = card.ask("nvmlDeviceGetPowerUsage")
     yield _finding(f"{title}: power", milliwatts if isinstance(milliwatts, Reading) else milliwatts / 1000, "{:.1f} W")
     now = board.conditions()
+    yield _power_limit(f"{title}: power limit", card)
     yield _finding(f"{title}: SM clock", _in_mhz(now.sm_clock_hz), "{:.0f} MHz")
     yield _finding(f"{title}: rated SM clock", _in_mhz(now.rated_clock_hz), "{:.0f} MHz")
     yield _finding(f"{title}: temperature", now.temperature_c, "{:.0f} °C")
@@ -89,6 +91,32 @@ def _card_findings(title: str, card: Card) -> Iterator[Finding]:
     yield _finding(f"{title}: throttling", counted or card.ask("nvmlDeviceGetViolationStatus", 0))
     users = CardUsers(card).pids()
     yield _finding(f"{title}: processes", users if isinstance(users, Reading) else len(users))
+    yield _mode(f"{title}: persistence", card.ask("nvmlDeviceGetPersistenceMode"), _NO_PERSISTENCE)
+    mig = card.ask("nvmlDeviceGetMigMode")  # current and pending
+    yield _mode(f"{title}: MIG", mig if isinstance(mig, Reading) else mig[0], on=_MIG)
+
+
+_NO_PERSISTENCE = "the driver may forget its energy counter between runs; sudo nvidia-smi -pm 1 turns it on"
+_MIG = "no instance has an energy of its own; sudo nvidia-smi -mig 0 makes it a whole card again"
+
+
+def _mode(what: str, answer: Any, off: str = "", on: str = "") -> Finding:
+    """Return whether a mode is on, and what that means where it matters."""
+    if isinstance(answer, Reading):
+        return Finding(what, None, answer.reason)
+    state, meaning = ("on", on) if answer else ("off", off)
+    return Finding(what, f"{state}: {meaning}" if meaning else state)
+
+
+def _power_limit(what: str, card: Card) -> Finding:
+    limit = card.ask("nvmlDeviceGetEnforcedPowerLimit")
+    if isinstance(limit, Reading):
+        return Finding(what, None, limit.reason)
+    default = card.ask("nvmlDeviceGetPowerManagementDefaultLimit")
+    if isinstance(default, Reading) or limit >= default:
+        return Finding(what, f"{limit / 1000:.0f} W")
+    raising = f"sudo nvidia-smi -pl {default / 1000:.0f} raises it"
+    return Finding(what, f"{limit / 1000:.0f} W of {default / 1000:.0f} W by default: {raising}")
 
 
 def _finding(what: str, answer: Any, form: str = "{}") -> Finding:

@@ -7,11 +7,11 @@ not tell is the text ``unavailable: …``, so that a record shows what is missin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_gpuprof.core.environment import Environment
+from pytest_gpuprof.core.environment import Environment, Fact
 from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.meters.nvml_library import CUDA_VERSION, GPU_SENSOR, MEMORY_CLOCK, SM_CLOCK, TEMPERATURE, Card
 
@@ -33,16 +33,17 @@ class _Fact:
     key: str
     functions: str | tuple[str, ...]
     arguments: tuple[Any, ...] = ()
-    write: Callable[[Any], str | int | float | bool] = str
+    write: Callable[[Any], Fact] = str
     about_card: bool = True
 
-    def of(self, card: Card) -> str | int | float | bool:
+    def of(self, card: Card) -> Fact:
         """Return the fact, or the text ``unavailable: …``."""
         answer = (card.ask if self.about_card else card.library.ask)(self.functions, *self.arguments)
         return f"unavailable: {answer.reason}" if isinstance(answer, Reading) else self.write(answer)
 
 
 _COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")  # nvmlComputeMode_t
+_VIRTUALIZATION_MODES = ("none", "passthrough", "vGPU", "host of vGPUs", "host of vSGAs")  # by nvml.h, of that name
 
 
 def _hz(megahertz: int) -> int:
@@ -58,8 +59,9 @@ def cuda_version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def _compute_mode(number: int) -> str:
-    return _COMPUTE_MODES[number] if 0 <= number < len(_COMPUTE_MODES) else str(number)
+def _one_of(names: Sequence[str]) -> Callable[[int], str]:
+    """Return what writes a number by its name; a number of the future stays one."""
+    return lambda number: names[number] if 0 <= number < len(names) else str(number)
 
 
 def _short_hash(uuid: str) -> str:
@@ -77,8 +79,12 @@ _IDENTITY = (
     _Fact("gpu_default_power_limit_w", "nvmlDeviceGetPowerManagementDefaultLimit", write=_watts),
     _Fact("gpu_ecc", "nvmlDeviceGetEccMode", write=lambda modes: bool(modes[0])),
     _Fact("gpu_mig", "nvmlDeviceGetMigMode", write=lambda modes: bool(modes[0])),
-    _Fact("gpu_compute_mode", "nvmlDeviceGetComputeMode", write=_compute_mode),
+    _Fact("gpu_compute_mode", "nvmlDeviceGetComputeMode", write=_one_of(_COMPUTE_MODES)),
     _Fact("gpu_persistence", "nvmlDeviceGetPersistenceMode", write=bool),
+    _Fact("gpu_virtualization", "nvmlDeviceGetVirtualizationMode", write=_one_of(_VIRTUALIZATION_MODES)),
+    # The most that the card and its slot can do together: what is in use falls when the card is idle.
+    _Fact("gpu_pcie_generation", "nvmlDeviceGetMaxPcieLinkGeneration", write=int),
+    _Fact("gpu_pcie_width", "nvmlDeviceGetMaxPcieLinkWidth", write=int),
     _Fact("gpu_vbios", "nvmlDeviceGetVbiosVersion"),
     _Fact("nvidia_driver", "nvmlSystemGetDriverVersion", about_card=False),
     _Fact("cuda_driver", CUDA_VERSION, write=cuda_version, about_card=False),

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.meters.nvml_library import Card
 
-__all__ = ["CardUsers", "own_pids"]
+__all__ = ["CardUsers", "mps_runs", "own_pids"]
 
 _COMPUTE = ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2")
 _MPS = ("nvmlDeviceGetMPSComputeRunningProcesses_v3", "nvmlDeviceGetMPSComputeRunningProcesses_v2")
 _GRAPHICS = ("nvmlDeviceGetGraphicsRunningProcesses_v3", "nvmlDeviceGetGraphicsRunningProcesses_v2")
+
+_MPS_DAEMON = "nvidia-cuda-mps"
+"""The names of MPS's control daemon and of its server begin so; Linux cuts a process's name to these 15 characters."""
+
+_MPS_FOLDER = "/tmp/nvidia-mps"
+"""Where the daemon makes its pipes, unless CUDA_MPS_PIPE_DIRECTORY says another place (NVIDIA, "Multi-Process Service",
+environment variables)."""
 
 _FIRST_LOOK_BACK_S = 1.0
 """The driver samples utilization every 1/6 s to 1 s (nvml.h), so a second back there is at least one sample."""
@@ -59,13 +67,14 @@ class CardUsers:
         """Return how many other processes use the card now.
 
         Where our own process is not listed under any number that it knows, NVML counts in another pid namespace.
-        Then one of those that came since the first look is taken to be us; if none came, nobody can tell.
+        Then one of those that came since the first look is taken to be us, which makes the count an estimate; if none
+        came, nobody can tell. The server of MPS is listed too, and is no user: its clients are.
         """
         now = self.pids()
         if isinstance(now, Reading):
             return now
         own = own_pids(self._proc)
-        strangers = now - own
+        strangers = frozenset(pid for pid in now - own if not self._serves_mps(pid))
         if not strangers or own & now:
             return Reading(float(len(strangers)))
         first = self._at_first
@@ -74,7 +83,7 @@ class CardUsers:
         if own & first:  # our context is closed again, under a number that we do know
             return Reading(float(len(strangers)))
         if now - first:
-            return Reading(float(len(strangers) - 1))
+            return Reading(float(len(strangers) - 1), quality="estimated")
         return Reading.unavailable(
             "NVML numbers processes in another pid namespace, so that ours is not told from others (a container?); "
             "start the container with --pid=host"
@@ -85,6 +94,9 @@ class CardUsers:
         if isinstance(processes, Reading):
             return processes
         return frozenset(process.pid for process in processes)
+
+    def _serves_mps(self, pid: int) -> bool:
+        return _text(self._proc / str(pid) / "comm").startswith(_MPS_DAEMON)
 
     def _busy(self) -> frozenset[int]:
         since_us = int(self._looked_s * 1e6)
@@ -113,6 +125,17 @@ def own_pids(proc: Path = Path("/proc")) -> frozenset[int]:
                     pids.add(int(child))
                     unvisited.append(child)
     return frozenset(pids)
+
+
+def mps_runs(root: Path = Path("/"), variables: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the daemon of CUDA MPS, by which processes compute on a GPU at the same time, takes clients here.
+
+    Args:
+        root: of the file system.
+        variables: the environment variables.
+    """
+    folder = variables.get("CUDA_MPS_PIPE_DIRECTORY") or _MPS_FOLDER
+    return (root / folder.lstrip("/") / "control").exists()
 
 
 def _text(path: Path) -> str:

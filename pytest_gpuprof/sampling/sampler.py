@@ -20,7 +20,7 @@ from pytest_gpuprof.core.results import Caution, Round
 from pytest_gpuprof.sampling import doubts
 from pytest_gpuprof.sampling.device_time import Window, overhead_of, plan_window, take_device_sample
 from pytest_gpuprof.sampling.legs import BuiltLeg, LegPlan, built
-from pytest_gpuprof.sampling.loop import CallCost, call_cost, seconds_of, take_sample
+from pytest_gpuprof.sampling.loop import CallCost, call_cost, call_repeatedly, seconds_of, take_sample
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.preflight import Events, preflight
 from pytest_gpuprof.sampling.probe import Probe, probe
@@ -43,6 +43,10 @@ Watch = Callable[[str], None]
 
 _REWARM_S = 0.02
 """A GPU that idled through the CPU leg's turn drops its clock; 20 ms of load bring it back."""
+
+_OBSERVED_S = 2e-3
+_MOST_QUEUED = 100
+"""Asking a board takes up to a millisecond; it is asked while 2 ms of work are queued, in 100 calls at most."""
 
 _LEAST_DEVICE_SAMPLES = 5
 """However long they are: the median of five survives two disturbed ones."""
@@ -283,9 +287,20 @@ class _Turn:
             steps.append(partial(self._transfers, samples, each.transfers))
         for step in steps if self.index % 2 == 0 else reversed(steps):  # mirrored, as the order of the legs is
             step()
-        samples |= {name: (figure,) for name, figure in self.observe(leg.plan).items()}
+        samples |= {name: (figure,) for name, figure in self._observed().items()}
         each.rounds.append(Round(self.index, self.position, iterations, samples, overhead))
         self._look_for_compilations()
+
+    def _observed(self) -> Mapping[str, float]:
+        """Return what the board says while it works: the clock of an idle one says nothing about the round."""
+        each, plan = self.each, self.each.leg.plan
+        if plan.device.info.kind != "cpu" and not each.leg.single:
+            calls = max(1, min(_MOST_QUEUED, int(_OBSERVED_S / max(each.seconds_per_call, 1e-9))))
+            call_repeatedly(each.leg.function, calls)
+            each.calls += calls
+        found = self.observe(plan)
+        plan.device.synchronize()
+        return found
 
     def _rewarm(self) -> None:
         each = self.each

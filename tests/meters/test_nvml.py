@@ -22,7 +22,7 @@ from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.meters.nvml import open_board
 from pytest_gpuprof.meters.nvml_doctor import Finding, diagnose
 from pytest_gpuprof.meters.nvml_library import Library
-from pytest_gpuprof.meters.nvml_processes import own_pids
+from pytest_gpuprof.meters.nvml_processes import CardUsers, own_pids
 from tests.simulators import SimulatorUnavailable
 from tests.simulators.nvml import Control, build, entry_points, environment
 
@@ -555,9 +555,9 @@ def test_child_process_is_ours(start: Start) -> None:
 
 def test_own_process_under_an_unknown_number(start: Start) -> None:
     """In a container, the one process that came after the first look is us; the others are not."""
-    assert others_after(start(), (40001, "compute")).value == 0
-    assert others_after(start(), (40001, "compute"), (40002, "compute")).value == 1
-    assert others_after(start(process="40000:1"), (40001, "compute")).value == 1
+    assert others_after(start(), (40001, "compute")) == Reading(0.0, quality="estimated")
+    assert others_after(start(), (40001, "compute"), (40002, "compute")) == Reading(1.0, quality="estimated")
+    assert others_after(start(process="40000:1"), (40001, "compute")) == Reading(1.0, quality="estimated")
 
 
 def test_nobody_can_tell(start: Start) -> None:
@@ -588,6 +588,17 @@ def test_desktop(start: Start, monkeypatch: pytest.MonkeyPatch, percent: int, co
     machine = start(process=["self:1", "900:50:graphics"])
     monkeypatch.setattr(pynvml, "nvmlDeviceGetProcessUtilization", lambda handle, since_us: [sample])
     assert machine.open().conditions().other_processes.value == count
+
+
+def test_server_of_mps_is_no_user(start: Start, tmp_path: Path) -> None:
+    """NVML lists it beside its clients, and only those compute."""
+    start(process=["self:1:mps", "4711:1", "4712:1:mps"])
+    (tmp_path / "4711").mkdir()
+    (tmp_path / "4711" / "comm").write_text("nvidia-cuda-mps\n", encoding="ascii")
+    card = Library().card("nvmlDeviceGetHandleByUUID", uuid())
+    assert CardUsers(card, tmp_path).others().value == 1
+    (tmp_path / "4711" / "comm").write_text("nvidia-smi\n", encoding="ascii")
+    assert CardUsers(card, tmp_path).others().value == 2
 
 
 def test_process_list_is_refused(start: Start) -> None:
@@ -635,6 +646,9 @@ def test_facts(start: Start) -> None:
         "gpu_mig": False,
         "gpu_compute_mode": "default",
         "gpu_persistence": True,
+        "gpu_virtualization": "none",
+        "gpu_pcie_generation": 5,
+        "gpu_pcie_width": 16,
         "gpu_vbios": "96.00.74.00.01",
         "nvidia_driver": "580.65.06",
         "cuda_driver": "13.0",
@@ -693,6 +707,33 @@ def test_doctor_of_a_healthy_machine(start: Start) -> None:
     assert findings["GPU 1: temperature"] == "35 °C"
     assert findings["GPU 1: throttling"] == "power 0.0 s, thermal 3.0 s, sync boost 0.0 s, board limit 0.0 s"
     assert findings["GPU 1: processes"] == "1"
+    assert findings["GPU 1: power limit"] == "700 W"
+    assert findings["GPU 1: persistence"] == "on"
+    assert findings["GPU 1: MIG"] == "off"
+    assert findings["MPS"] == "not running"
+
+
+def test_doctor_says_what_to_set(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A lowered power limit, no persistence, MIG and MPS: what each means, and the command where there is one."""
+    (tmp_path / "control").touch()
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    machine = start(limit_w=350, default_limit_w=700, persistence=0, mig=1)
+    findings = found(diagnose(machine.library))
+    assert findings["GPU 0: power limit"] == "350 W of 700 W by default: sudo nvidia-smi -pl 700 raises it"
+    assert str(findings["GPU 0: persistence"]).startswith("off: the driver may forget its energy counter")
+    assert str(findings["GPU 0: MIG"]).startswith("on: no instance has an energy of its own")
+    assert findings["MPS"] == "its daemon runs: other clients compute beside this process"
+
+
+def test_doctor_of_modes_that_are_not_told(start: Start) -> None:
+    """Each with NVML's reason; a power limit without a default is still one."""
+    refused = ["Enforced*", "PersistenceMode", "MigMode"]
+    findings = diagnose(start(fault=[f"nvmlDeviceGet{name}:3" for name in refused]).library)
+    reasons = {finding.what: finding.reason for finding in findings}
+    for what in ("power limit", "persistence", "MIG"):
+        assert "does not offer it" in reasons[f"GPU 0: {what}"]
+    findings = diagnose(start(limit_w=350, fault="nvmlDeviceGetPowerManagementDefaultLimit:3").library)
+    assert found(findings)["GPU 0: power limit"] == "350 W"
 
 
 def test_doctor_without_a_driver(start: Start) -> None:
