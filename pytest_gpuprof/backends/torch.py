@@ -175,7 +175,7 @@ class _Accelerator(HostDevice):
         sleep = getattr(module, "_sleep", None)  # no public twin; flashinfer and torchrec rest on it too
         if sleep is not None:
             self.backlog = _Spin(sleep, self.timer)
-        self.flush = _Flush(torch, device, _cache_bytes(module, info.id.index))
+        self.flush = _Flush(torch, device)
 
     def settings(self) -> Mapping[str, Fact]:
         """Return torch's version, and the precisions, switches and allocator in force."""
@@ -249,25 +249,25 @@ def _compilations() -> int:
     return 0 if utilities is None else int(utilities.counters["frames"]["total"])
 
 
-def _cache_bytes(module: Any, index: int) -> int | None:
-    if not hasattr(module, "get_device_properties"):
-        return None
-    return getattr(module.get_device_properties(index), "L2_cache_size", None)
-
-
 class _Flush:
     """Fills a tensor larger than the L2 cache; it is allocated when it is first needed."""
 
-    def __init__(self, torch: Any, device: Any, cache_bytes: int | None) -> None:
+    def __init__(self, torch: Any, device: Any) -> None:
         self._torch = torch
         self._device = device
-        self._elements = flush_bytes(cache_bytes) // 4
         self._tensor: Any = None
 
     def __call__(self) -> None:
         if self._tensor is None:
-            self._tensor = self._torch.empty(self._elements, dtype=self._torch.int32, device=self._device)
+            elements = flush_bytes(self._cache_bytes()) // 4
+            self._tensor = self._torch.empty(elements, dtype=self._torch.int32, device=self._device)
         self._tensor.zero_()
+
+    def _cache_bytes(self) -> int | None:
+        module = self._torch.get_device_module(self._device.type)
+        if not hasattr(module, "get_device_properties"):
+            return None
+        return getattr(module.get_device_properties(self._device), "L2_cache_size", None)
 
 
 class _Memory:
