@@ -178,7 +178,7 @@ def test_a_parameter_of_a_third_party() -> None:
 
 def test_a_parameter_that_nobody_serves(registry: Registry) -> None:
     """The error lists the names that some backend serves."""
-    with pytest.raises(WorkloadError, match=r"'lane' as its first parameter.*device or xp or queue or stream"):
+    with pytest.raises(WorkloadError, match=r"'lane' as its first parameter.*device or xp or queue"):
         backend_of(Workload("w", wants_device, "lane"), registry, None)
 
 

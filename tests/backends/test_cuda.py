@@ -324,10 +324,9 @@ def test_a_broken_context_is_told_at_every_wait(run: Run) -> None:
 
 def test_the_contract_of_a_backend_holds(on_simulated_cuda: Callable[..., dict[str, str]]) -> None:
     """Every test of ``tests/contracts``, on the simulated driver: this process cannot load one any more."""
+    options = "-m pytest -q -ra -p no:cacheprovider tests/contracts/test_backends.py -k cuda-gpu"
     done = subprocess.run(
-        [
-            *f"{sys.executable} -m pytest -q -ra -p no:cacheprovider tests/contracts/test_backends.py -k cuda-gpu".split()
-        ],
+        [sys.executable, *options.split()],
         capture_output=True,
         text=True,
         check=False,

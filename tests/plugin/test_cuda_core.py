@@ -146,8 +146,8 @@ class Inner:
         return readings
 
     def outcomes(self, test: str) -> dict[str, str]:
-        """Return each verdict's outcome by its budget's keyword."""
-        return {each["keyword"]: each["outcome"] for each in self.record(test)["verdicts"]}
+        """Return each verdict's outcome by its budget."""
+        return {each["budget"]: each["outcome"] for each in self.record(test)["verdicts"]}
 
 
 @pytest.fixture(scope="module")
