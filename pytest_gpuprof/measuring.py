@@ -9,9 +9,10 @@ from typing import Any
 from pytest_gpuprof.backends.host import SYSTEM_CLOCK
 from pytest_gpuprof.budgets.budget import Budget
 from pytest_gpuprof.budgets.verdict import BudgetRule
+from pytest_gpuprof.ceilings import Ceilings, beyond_peak
 from pytest_gpuprof.core.environment import Environment
 from pytest_gpuprof.core.profile import Profile
-from pytest_gpuprof.core.protocols import Board, Clock, Device, EnergyCounter, PeakMemory
+from pytest_gpuprof.core.protocols import Board, Clock, Device, EnergyCounter, FlopCounter, PeakMemory
 from pytest_gpuprof.core.results import Caution, Leg, Measurement, Quality, Reading
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, Wanted
@@ -19,13 +20,15 @@ from pytest_gpuprof.meters.conditions import board_cautions, host_cautions, host
 from pytest_gpuprof.meters.memory import open_host_memory
 from pytest_gpuprof.sampling.check import compare_outputs
 from pytest_gpuprof.sampling.legs import LegPlan, built
-from pytest_gpuprof.sampling.passes import PassResult, energy_pass, latency_pass, memory_pass
+from pytest_gpuprof.sampling.passes import PassResult, energy_pass, flops_pass, latency_pass, memory_pass
 from pytest_gpuprof.sampling.quiet import tracing
 from pytest_gpuprof.sampling.sampler import LegRounds, Rounds, take_rounds
 
 __all__ = ["Measuring", "unmeasured"]
 
 _LEGS: tuple[Leg, ...] = ("cpu", "gpu", "reference")
+
+_NOT_FIRST = Reading.unavailable("the FLOPs were counted before the rounds, so no timed call was the first")
 
 Watch = Callable[[str], None]
 
@@ -37,16 +40,20 @@ class Measuring:
         job: what to measure.
         wanted: which figures.
         extensions: the parts to measure with.
+        ceilings: what devices can do at most.
         watch: told what is being done, between timed regions only.
     """
 
-    def __init__(self, job: Job, wanted: Wanted, extensions: Extensions, watch: Watch) -> None:
+    def __init__(self, job: Job, wanted: Wanted, extensions: Extensions, ceilings: Ceilings, watch: Watch) -> None:
         self._job = job
         self._wanted = wanted
         self._extensions = extensions
+        self._ceilings = ceilings
         self._watch = watch
         self._legs = {leg: plan for leg, plan in job.legs.items() if wanted.needs.get(leg)}
         self._output: Any = None
+        self._peaks: Mapping[str, Reading] = {}
+        self._counted = PassResult()
 
     def run(self, budgets: Sequence[Budget], doubts: Sequence[Caution]) -> Profile:
         """Return the profile, not judged yet.
@@ -60,24 +67,36 @@ class Measuring:
         """
         board = self._board()
         watched = _Watched(board, next(iter(self._legs.values())).device.clock) if self._legs else None
+        self._peaks, unsure = self._find_peaks(board)
+        first = any("flop count" in budget.needs for budget in budgets)  # to decide by, these have to be known
+        if first:
+            self._count_flops()
         rounds = self._rounds(budgets)
+        if not first:
+            self._count_flops()
         results = {leg: self._passes(leg, board) for leg in self._legs}
         legs = {leg: _measurement(self._job, leg, rounds, results.get(leg)) for leg in _LEGS}
-        cautions = list(doubts)
+        if first and self._counted.calls and "first_call" in legs["gpu"].readings:
+            legs["gpu"] = replace(legs["gpu"], readings={**legs["gpu"].readings, "first_call": _NOT_FIRST})
+        cautions = [*doubts, *unsure]
         if watched is not None:
             conditions, doubtful = watched.end()
             cautions += doubtful
             if legs["gpu"].device is not None:
                 legs["gpu"] = replace(legs["gpu"], readings={**legs["gpu"].readings, **conditions})
         cautions += [caution for measurement in legs.values() for caution in measurement.cautions]
-        return _profile(
+        taken = _profile(
             self._job,
             legs,
+            peaks=self._peaks,
             stop_reason=rounds.stop_reason if rounds else "no rounds were needed",
             cautions=tuple(dict.fromkeys(cautions)),
             environment=self._environment(board),
             output=self._output,
         )
+        beyond = beyond_peak(taken)
+        gpu = replace(taken.gpu, cautions=(*taken.gpu.cautions, *beyond))  # it goes when the rounds go
+        return replace(taken, gpu=gpu, cautions=(*taken.cautions, *beyond)) if beyond else taken
 
     def _board(self) -> Board | Reading:
         gpu = self._job.legs.get("gpu")
@@ -92,6 +111,29 @@ class Measuring:
             return facts
         of_board = board.facts()
         return Environment({**facts.identity, **of_board.identity}, {**facts.state, **of_board.state})
+
+    # -- work and limits --------------------------------------------------------------------------------------------
+
+    def _find_peaks(self, board: Board | Reading) -> tuple[Mapping[str, Reading], Sequence[Caution]]:
+        """Return the peaks of the GPU leg's device if the workload says how much work it does, and the doubts."""
+        job, gpu = self._job, self._legs.get("gpu")
+        declared = job.workload.counts_flops or any(job.amounts.get(what) for what in ("flops", "bytes"))
+        if gpu is None or not declared:
+            return {}, ()
+        return self._ceilings.of(gpu.device.info, self._environment(board).identity, job.precision)
+
+    def _count_flops(self) -> None:
+        """Count the FLOPs of one call where that is wanted, on a leg built for nothing else."""
+        for leg in self._wanted.legs("flop count"):
+            plan = self._legs[leg]
+            counter: FlopCounter | None = getattr(plan.device, "flop_counter", None)
+            if counter is None:
+                why = f"nothing counts the FLOPs of {plan.device.info.backend}; give flops= yourself"
+                self._counted = PassResult({"flops": Reading.unavailable(why)})
+                continue
+            self._watch(f"counting FLOPs on {plan.device.info.id}")
+            quality: Quality = "simulated" if _quality(plan.device) == "simulated" else "estimated"
+            self._counted = flops_pass(plan, counter, threads=self._job.threads, quality=quality)
 
     # -- rounds and check -------------------------------------------------------------------------------------------
 
@@ -109,12 +151,22 @@ class Measuring:
         return take_rounds(
             timed,
             self._job.plan,
-            BudgetRule(self._limits(budgets), self._job.amounts.get("items")),
+            BudgetRule(self._limits(budgets), self._job.amounts.get("items"), work=self._work()),
             lambda plan: self._extensions.meters(plan.device, plan.leg),
             threads=self._job.threads,
             compare=compare,
             watch=self._watch,
         )
+
+    def _work(self) -> Mapping[str, Any]:
+        """Return what the figures of the rounds need besides the rounds."""
+        flops, counted = self._job.amounts.get("flops"), self._counted.readings.get("flops")
+        return {
+            "flops": counted.value if flops is None and counted is not None else flops,
+            "bytes": self._job.amounts.get("bytes"),
+            "precision": self._job.precision,
+            "peaks": self._peaks,
+        }
 
     def _limits(self, budgets: Sequence[Budget]) -> list[tuple[Budget, float]]:
         """Return the budgets that have a limit on this device, with it."""
@@ -151,7 +203,7 @@ class Measuring:
 
     def _passes(self, leg: Leg, board: Board | Reading) -> PassResult:
         needs = self._wanted.needs[leg]
-        parts = []
+        parts = [self._counted] if "flop count" in needs else []
         if "memory" in needs:
             parts.append(self._memory(leg))
         if self._wanted.latency_calls.get(leg):
@@ -292,6 +344,8 @@ def _profile(job: Job, legs: Mapping[Leg, Measurement], **facts: Any) -> Profile
         items=job.amounts.get("items"),
         flops=job.amounts.get("flops"),
         bytes=job.amounts.get("bytes"),
+        counts_flops=job.workload.counts_flops,
+        precision=job.precision,
         params=job.params,
         not_judged=job.not_judged,
         **facts,

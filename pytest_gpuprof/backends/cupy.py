@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,6 +83,7 @@ class _Device(HostDevice):
         self.timer = _Timer(cupy)
         self.arrays = _Arrays(cupy)
         self.random = _Random(cupy)
+        self.yardsticks = _Yardsticks(cupy)
         self.lacks = {"memory": "CuPy's allocator is not its default memory pool, the only one that can be watched"}
 
     def synchronize(self) -> None:
@@ -188,3 +189,26 @@ class _Random(HostRandom):
         elsewhere, seed = state
         super().restore(elsewhere)
         self._cupy.random.seed(seed)
+
+
+class _Yardsticks:
+    """Copies and matrix products into memory that is there already."""
+
+    precisions = ("fp64", "fp32", "fp16")
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+
+    def copy(self, nbytes: int) -> Callable[[], object]:
+        source = self._cupy.ones(nbytes, dtype="uint8")
+        target = self._cupy.empty_like(source)
+        return lambda: self._cupy.copyto(target, source)
+
+    def product(self, order: int, precision: str) -> Callable[[], object]:
+        import numpy
+
+        # Random numbers: products of equal ones take less power, and a card at its power limit is faster with them.
+        dtype, rng = f"float{precision.removeprefix('fp')}", numpy.random.default_rng(0)
+        left, right = (self._cupy.asarray(rng.random((order, order), dtype="float32")).astype(dtype) for _ in range(2))
+        target = self._cupy.empty_like(left)
+        return lambda: self._cupy.matmul(left, right, out=target)

@@ -14,7 +14,17 @@ from types import MappingProxyType
 from typing import Any
 
 from pytest_gpuprof.core.environment import DeviceInfo
-from pytest_gpuprof.core.protocols import Arrays, Backlog, Clock, PeakMemory, RandomState, Threads, Timer
+from pytest_gpuprof.core.protocols import (
+    Arrays,
+    Backlog,
+    Clock,
+    FlopCounter,
+    PeakMemory,
+    RandomState,
+    Threads,
+    Timer,
+    Yardsticks,
+)
 
 __all__ = ["SYSTEM_CLOCK", "HostDevice", "HostRandom", "SystemClock", "cpu_name", "precision_of"]
 
@@ -74,6 +84,8 @@ class HostDevice:
     arrays: Arrays | None = None
     random: RandomState = HostRandom()
     threads: Threads | None = None
+    flop_counter: FlopCounter | None = None
+    yardsticks: Yardsticks | None = None
     lacks: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, info: DeviceInfo, arguments: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_gpuprof.backends.host import HostDevice, precision_of
@@ -126,6 +126,7 @@ class _Device(HostDevice):
         self.timer = _Timer(cl, queue)
         self.backlog = _Gate(cl, context, queue)
         self.arrays = _Arrays(queue)
+        self.yardsticks = _Yardsticks(cl, context, queue)
         self.lacks = {"memory": "OpenCL does not tell how much memory is in use"}
 
     def synchronize(self) -> None:
@@ -189,3 +190,24 @@ class _Arrays:
 
     def precision(self, value: Any) -> float | None:
         return precision_of(value)
+
+
+class _Yardsticks:
+    """Copies between two buffers. OpenCL brings no matrix product along."""
+
+    precisions: tuple[str, ...] = ()
+
+    def __init__(self, cl: Any, context: Any, queue: Any) -> None:
+        self._cl = cl
+        self._context = context
+        self._queue = queue
+
+    def copy(self, nbytes: int) -> Callable[[], object]:
+        import numpy
+
+        source, target = (self._cl.Buffer(self._context, self._cl.mem_flags.READ_WRITE, nbytes) for _ in range(2))
+        self._cl.enqueue_fill_buffer(self._queue, source, numpy.uint8(1), 0, nbytes)  # else there is no memory yet
+        return lambda: self._cl.enqueue_copy(self._queue, target, source)
+
+    def product(self, order: int, precision: str) -> Callable[[], object]:
+        raise Unavailable(f"OpenCL brings no {precision} matrix product along")

@@ -7,7 +7,7 @@ a clock, devices, timers, memory and a board.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ __all__ = [
     "Conditions",
     "Device",
     "EnergyCounter",
+    "FlopCounter",
     "Meter",
     "PeakMemory",
     "RandomState",
@@ -33,6 +34,7 @@ __all__ = [
     "StoppingRule",
     "Threads",
     "Timer",
+    "Yardsticks",
 ]
 
 
@@ -112,6 +114,40 @@ class Threads(Protocol):
         """Allow ``count`` threads until the context ends, then restore what was before."""
 
 
+class FlopCounter(Protocol):
+    """Counts the floating-point operations of one call, as far as it knows the operators in it.
+
+    Attributes:
+        name: who counts, for sentences: ``"torch's FlopCounterMode"``.
+        knows: what it counts, for sentences: ``"matrix products, convolutions and attention"``.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102  # told in the class
+    @property
+    def knows(self) -> str: ...  # noqa: D102  # told in the class
+
+    def count(self, function: Callable[[], Any]) -> int:
+        """Call the function once, and return what was counted meanwhile."""
+
+
+class Yardsticks(Protocol):
+    """Work whose amount is known exactly, by which a device's own rates are measured (``pytest-gpuprof calibrate``).
+
+    Attributes:
+        precisions: of the matrix products that it may be able to do; empty if it has none.
+    """
+
+    @property
+    def precisions(self) -> Sequence[str]: ...  # noqa: D102  # told in the class
+
+    def copy(self, nbytes: int) -> Callable[[], object]:
+        """Return a callable that copies ``nbytes`` from one buffer of the device to another."""
+
+    def product(self, order: int, precision: str) -> Callable[[], object]:
+        """Return a callable that multiplies two square matrices: ``2 * order**3`` operations."""
+
+
 class Device(Protocol):
     """An opened device: what a builder is given, and what can be done with it.
 
@@ -122,6 +158,9 @@ class Device(Protocol):
         timer, backlog, arrays, threads: abilities, ``None`` where the device lacks one.
         random: the generators its builders may draw from.
         lacks: for an ability that is ``None`` and that a figure needs, the reason to show, by attribute name.
+
+    Two more abilities are looked for and need not be there at all: ``flop_counter`` (a :class:`FlopCounter`) and
+    ``yardsticks`` (:class:`Yardsticks`).
     """
 
     @property
@@ -260,7 +299,11 @@ class Board(Protocol):
         """Return its state now."""
 
     def facts(self) -> Environment:
-        """Return what identifies it and what state it is in."""
+        """Return what identifies it and what state it is in.
+
+        A board that knows the highest rates of its device tells them in the identity as
+        ``gpu_peak_fp32_flops`` (per second; a key for each precision) and ``gpu_peak_bytes_per_s``.
+        """
 
 
 class StoppingRule(Protocol):

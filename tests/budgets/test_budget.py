@@ -40,6 +40,8 @@ def test_the_keywords_are_the_ones_users_know() -> None:
         "min_energy_ratio": ("x", {"cpu", "gpu"}, {"energy", "package energy"}),
         "min_throughput": ("1/s", {"gpu"}, {"rounds"}),
         "min_items_per_joule": ("1/J", {"gpu"}, {"energy"}),
+        "min_compute_utilization": ("share", {"gpu"}, {"rounds", "device events", "flop count"}),
+        "min_bandwidth_utilization": ("share", {"gpu"}, {"rounds", "device events"}),
     }
 
 
@@ -47,7 +49,7 @@ def test_the_keywords_are_the_ones_users_know() -> None:
 def test_each_keyword_stands_for_one_figure(kind: Kind) -> None:
     """The key is the keyword; a ratio has no leg of its own; the prefix is the direction; options are no keywords."""
     assert KINDS[kind.keyword] is kind
-    assert (kind.leg is None) == (kind.unit in ("x", "1/s", "1/J"))
+    assert (kind.leg is None) == (kind.unit in ("x", "1/s", "1/J", "share"))
     assert kind.leg is None or kind.legs == {kind.leg}
     assert kind.at_least is kind.keyword.startswith("min_")
     assert kind.keyword not in OPTIONS

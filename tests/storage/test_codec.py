@@ -146,7 +146,11 @@ def full_profile() -> Profile:
 
 
 BUDGETS = (
-    *(Budget(keyword, limit) for keyword in KINDS for limit in (0.0005, 2, 2048)),
+    *(
+        Budget(keyword, limit)
+        for keyword, kind in KINDS.items()
+        for limit in ((0.0005, 0.5, 1) if kind.unit == "share" else (0.0005, 2, 2048))
+    ),
     Budget("max_gpu_time", {"H200": "1 ms", "*": 1}, stat="p95"),
     Budget("min_speedup", {"T4": 5}),
     Budget("max_cpu_time", "1 s", stat="mean"),
