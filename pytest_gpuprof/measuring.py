@@ -67,7 +67,7 @@ class Measuring:
         """
         board = self._board()
         watched = _Watched(board, next(iter(self._legs.values())).device.clock) if self._legs else None
-        self._peaks, unsure = self._find_peaks(board)
+        self._peaks, unsure = self._find_peaks()
         first = any("flop count" in budget.needs for budget in budgets)  # to decide by, these have to be known
         if first:
             self._count_flops()
@@ -114,13 +114,13 @@ class Measuring:
 
     # -- work and limits --------------------------------------------------------------------------------------------
 
-    def _find_peaks(self, board: Board | Reading) -> tuple[Mapping[str, Reading], Sequence[Caution]]:
+    def _find_peaks(self) -> tuple[Mapping[str, Reading], Sequence[Caution]]:
         """Return the peaks of the GPU leg's device if the workload says how much work it does, and the doubts."""
         job, gpu = self._job, self._legs.get("gpu")
         declared = job.workload.counts_flops or any(job.amounts.get(what) for what in ("flops", "bytes"))
         if gpu is None or not declared:
             return {}, ()
-        return self._ceilings.of(gpu.device.info, self._environment(board).identity, job.precision)
+        return self._ceilings.of(gpu.device.info, self._extensions.facts(gpu.device), job.precision)
 
     def _count_flops(self) -> None:
         """Count the FLOPs of one call where that is wanted, on a leg built for nothing else."""

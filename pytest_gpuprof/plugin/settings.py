@@ -234,9 +234,7 @@ def budget_rules(
     for line in lines:
         match = _RULE.fullmatch(line)
         if match is None:
-            raise UsageError(
-                f"{name} has the line {line!r}; write PATTERN: keyword=value, e.g. {example}"
-            )
+            raise UsageError(f"{name} has the line {line!r}; write PATTERN: keyword=value, e.g. {example}")
         rules.append((match["pattern"], dict(_assignments(match["budgets"], line, name))))
     return rules
 

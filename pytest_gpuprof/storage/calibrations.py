@@ -62,11 +62,11 @@ def identity_of(
         info: the device.
         facts: what identifies the machine and its board, as in a record's environment.
     """
-    keys = _OF_GPU if info.kind == "gpu" else _OF_HOST
+    is_gpu = info.kind == "gpu"
     identity: dict[str, str | int | float | bool] = {"device": info.name, "kind": info.kind, "mig": info.is_mig}
-    if info.memory_bytes is not None:
+    if is_gpu and info.memory_bytes is not None:
         identity["memory_gib"] = round(info.memory_bytes / 2**30)  # drivers differ by some MiB
-    return identity | {key: facts[key] for key in keys if key in facts}
+    return identity | {key: facts[key] for key in (_OF_GPU if is_gpu else _OF_HOST) if key in facts}
 
 
 def user_file() -> Path:
@@ -120,6 +120,14 @@ class Calibrations:
         return Reading.unavailable(
             f"calibrated on {near[-1].date} in another state ({', '.join(changed)}); run pytest-gpuprof calibrate again"
         )
+
+    def check(self) -> None:
+        """Find out now, not after measuring, that the file cannot be read.
+
+        Raises:
+            UsageError: as :meth:`of`.
+        """
+        self._all()
 
     def add(self, calibration: Calibration) -> None:
         """Store a calibration in place of the one for the same state of the same device.
