@@ -88,7 +88,8 @@ def targets(extensions: Extensions, wanted: Sequence[str], backend: str | None =
     for name in (backend,) if backend else registry.names:
         infos = registry.devices(name)
         if isinstance(infos, Reading):
-            registry.backend(name)
+            if backend:
+                raise Unavailable(infos.reason)
             continue
         for info in infos:
             said = {str(info.id), name} & set(wanted)
@@ -105,6 +106,8 @@ def targets(extensions: Extensions, wanted: Sequence[str], backend: str | None =
     if missed:
         known = ", ".join(sorted(others | {str(device.info.id) for device in found.values()})) or "none"
         raise DeviceError(f"there is no device {', '.join(sorted(missed))!r} to calibrate; there are {known}")
+    if not found and wanted:
+        raise Unavailable(f"no backend can measure the rates of {', '.join(wanted)}; try another --backend")
     if not found:
         named = f"; name one with --devices, of {', '.join(sorted(others))}" if others else ""
         raise Unavailable(f"there is no GPU whose rates a backend can measure (pytest-gpuprof doctor says why){named}")

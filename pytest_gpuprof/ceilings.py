@@ -106,7 +106,7 @@ def beyond_peak(profile: Profile) -> tuple[Caution, ...]:
         found.append(
             Caution(
                 "beyond peak",
-                f"it reached {format_quantity(reached.value, 'share')} of the peak {_RATES[what]} ({reached.source})",
+                f"it reached {format_quantity(reached.value, 'share')} of the peak {_RATES[what]}, more than there is",
                 f"{reason}, or correct the peak with gpu_profile_peaks or pytest-gpuprof calibrate",
                 spoils("utilization"),
                 frozenset({"gpu"}),

@@ -212,7 +212,7 @@ class Profile:
             if (reading := self.ratio(name)).value is not None:
                 lines.append(f"  {name.replace('_', ' ')}: {format_quantity(reading.value, 'x')}")
         for name, figure in FIGURES.items():
-            if (reading := self.ratio(name)).value is not None:
+            if not name.startswith("device_") and (reading := self.ratio(name)).value is not None:
                 source = f" ({reading.source})" if reading.source else ""
                 lines.append(f"  {figure.title}: {format_quantity(reading.value, figure.unit)}{source}")
         lines += [f"  {verdict.sentence}" for verdict in self.verdicts]

@@ -107,7 +107,7 @@ def flops_pass(plan: LegPlan, counter: FlopCounter, *, threads: int, quality: Qu
     if counted <= 0:
         why = f"{counter.name} counted nothing: it knows {counter.knows}; give flops= yourself"
         return PassResult({"flops": Reading.unavailable(why)}, calls=2)
-    source = f"counted by {counter.name}, which knows {counter.knows}"
+    source = f"counted by {counter.name} (only {counter.knows})"
     return PassResult({"flops": Reading(float(counted), quality=quality, source=source)}, calls=2)
 
 
