@@ -56,6 +56,19 @@ def test_each_keyword_stands_for_one_figure(kind: Kind) -> None:
     assert kind.title
 
 
+@pytest.mark.parametrize(("value", "limit"), [(0.4, 0.4), ("40%", 0.4), ("0.4", 0.4), (1, 1.0)])
+def test_a_utilization_is_a_part_of_the_peak(value: Any, limit: float) -> None:
+    """As a fraction or in percent."""
+    assert Budget("min_compute_utilization", value).limits == {"*": pytest.approx(limit)}
+
+
+@pytest.mark.parametrize("value", [40, "140%", {"H200": 1.1}])
+def test_more_than_the_peak_is_no_limit(value: Any) -> None:
+    """40 is meant to be 40 %, and would never be met."""
+    with pytest.raises(BudgetError, match=r"which is more than the whole peak; write 0\.4 or '40%'"):
+        Budget("min_bandwidth_utilization", value)
+
+
 def test_a_keyword_of_ones_own_says_its_direction() -> None:
     """A limit is a least or a greatest value."""
     with pytest.raises(BudgetError, match="begins with min_ or max_, not 'speed'"):
