@@ -33,6 +33,10 @@ _VERSIONS = ("torch", "cupy-cuda12x", "cupy-cuda13x", "pyopencl", "python", "nvi
 """Facts of the environment that are kept beside the rates."""
 
 
+_STEADY = 0.1
+"""A rate that is known less exactly than to 10 % is no peak to judge by; the rounds go on until it is known to 5 %."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much work is measured.
@@ -214,11 +218,22 @@ class Calibrating:
         seconds = leg.per_round("device_time") or leg.per_round("wall_time")
         mean, low, high = mean_interval([math.log(work / each) for each in seconds])
         interval = (math.exp(low), math.exp(high)) if len(seconds) > 1 else None
+        doubts = [caution for caution in taken.cautions if _disturbs(caution, device.info)]
+        if interval is None or (high - low) / 2 > _STEADY:
+            doubts.append(_unsteady(what, len(seconds)))
         simulated = device.info.why_stand_in == "simulated"
         reading = Reading(
             math.exp(mean), interval=interval, quality="simulated" if simulated else "measured", source=source
         )
-        return Rate(what, reading, tuple(caution for caution in taken.cautions if _disturbs(caution, device.info)))
+        return Rate(what, reading, tuple(doubts))
+
+
+def _unsteady(what: str, rounds: int) -> Caution:
+    return Caution(
+        "unsteady",
+        f"the {what} rate is not known to {_STEADY:.0%} after {rounds} round{'s' if rounds != 1 else ''}",
+        "close other programs, or allow more with --seconds",
+    )
 
 
 def _disturbs(caution: Caution, info: DeviceInfo) -> bool:

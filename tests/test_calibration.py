@@ -141,6 +141,14 @@ def test_what_disturbs_the_device_is_a_doubt(card: dict[str, Any]) -> None:
     assert all(len(rate.cautions) == 1 for rate in rates.values())
 
 
+@pytest.mark.parametrize(("card", "seconds"), [({"noise": 0.5}, 1), ({"peak_bytes_per_s": 2**31}, 1)])
+def test_a_rate_that_is_hardly_known_is_a_doubt(card: dict[str, Any], seconds: float) -> None:
+    """From noise, or because there was time for one round only: then there is no interval at all."""
+    rate = rates_of(parts_with(Lab(cards=[replace(CARD, **card)])), seconds=seconds)["bandwidth"]
+    assert [caution.code for caution in rate.cautions] == ["unsteady"]
+    assert "the bandwidth rate is not known to 10% after" in str(rate.cautions[0])
+
+
 def test_a_calibration_names_the_device_its_state_and_the_versions() -> None:
     """All that decides later whether it holds."""
     parts = parts_with(Lab())

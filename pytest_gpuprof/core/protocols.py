@@ -128,7 +128,7 @@ class FlopCounter(Protocol):
     def knows(self) -> str: ...  # noqa: D102  # told in the class
 
     def count(self, function: Callable[[], Any]) -> int:
-        """Call the function once, and return what was counted meanwhile."""
+        """Return the operations of one call: by calling the function once, or by looking into what it compiles to."""
 
 
 class Yardsticks(Protocol):
