@@ -216,6 +216,8 @@ class Calibrating:
         taken = self._profiler.measure(job)
         leg: Measurement = taken.cpu if on_cpu else taken.gpu
         seconds = leg.per_round("device_time") or leg.per_round("wall_time")
+        if not seconds:
+            raise Unavailable("there was no time for a round; allow more with --seconds")
         mean, low, high = mean_interval([math.log(work / each) for each in seconds])
         interval = (math.exp(low), math.exp(high)) if len(seconds) > 1 else None
         doubts = [caution for caution in taken.cautions if _disturbs(caution, device.info)]

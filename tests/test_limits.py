@@ -252,19 +252,20 @@ def test_torch_counts_and_calibrates_an_accelerator(
     monkeypatch.setattr("pytest_gpuprof.calibration.allowed_threads", lambda: 1)
     parts = Extensions.standalone()
     (device,) = targets(parts, ["simgpu:0"])
-    brief = Sizes(host_copy_bytes=2**20, orders=(64,))
-    rates = list(Calibrating(parts, device, seconds=0.2, sizes=brief).rates())
+    brief = Sizes(host_copy_bytes=4096, orders=(16,))  # too small for several threads
+    device.yardsticks.precisions = ("fp32",)  # type: ignore[attr-defined]  # all of them take their time
+    rates = list(Calibrating(parts, device, seconds=20, sizes=brief).rates())
     Calibrations().add(calibration_of(parts, device, rates, "2026-07-30"))
-    assert {rate.what for rate in rates if rate.reading.value} >= {"bandwidth", "fp32"}
+    assert {rate.what for rate in rates if rate.reading.value} == {"bandwidth", "fp32"}
 
     def product(device: Any) -> Callable[[], Any]:
-        a = torch.ones(64, 64, device=device)
+        a = torch.ones(16, 16, device=device)
         return lambda: a @ a
 
     run = Profiler(devices=["simgpu:0"], plan=Plan(min_rounds=3, max_rounds=3, warmup_s=0.01, sample_s=0.001))
     taken = profile(product, backend="torch", flops="auto", cpu_threads=1, profiler=run)
     counted = taken.gpu.reading("flops")
-    assert (counted.value, counted.quality) == (2 * 64**3, "estimated")
+    assert (counted.value, counted.quality) == (2 * 16**3, "estimated")
     assert counted.source == ("counted by torch's FlopCounterMode (only matrix products, convolutions and attention)")
-    assert taken.peaks["flops"].source == "on 2026-07-30, a product of order 64 by torch"
+    assert taken.peaks["flops"].source == "on 2026-07-30, a product of order 16 by torch"
     assert taken.compute_utilization > 0
