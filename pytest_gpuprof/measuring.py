@@ -76,8 +76,9 @@ class Measuring:
             self._count_flops()
         results = {leg: self._passes(leg, board) for leg in self._legs}
         legs = {leg: _measurement(self._job, leg, rounds, results.get(leg)) for leg in _LEGS}
-        if first and self._counted.calls and "first_call" in legs["gpu"].readings:
-            legs["gpu"] = replace(legs["gpu"], readings={**legs["gpu"].readings, "first_call": _NOT_FIRST})
+        for leg in self._wanted.legs("flop count") if first and self._counted.calls else ():
+            if "first_call" in legs[leg].readings:
+                legs[leg] = replace(legs[leg], readings={**legs[leg].readings, "first_call": _NOT_FIRST})
         cautions = [*doubts, *unsure]
         if watched is not None:
             conditions, doubtful = watched.end()

@@ -220,6 +220,7 @@ def _joined(old: Profile, new: Profile) -> Profile:
         gpu=leg(old.gpu, new.gpu),
         reference=leg(old.reference, new.reference),
         cautions=tuple(dict.fromkeys((*kept, *new.cautions))),
+        peaks=new.peaks or old.peaks,
         verdicts=old.verdicts,
         output=old.output if new.output is None else new.output,
     )

@@ -99,7 +99,7 @@ def test_a_precision_has_a_peak_of_its_own() -> None:
     taken = measure(Work(), flops=1e9, precision="bf16", peaks={"*": {"bf16": 10e12}})
     assert taken.compute_utilization == pytest.approx(0.1, rel=0.02)
     assert "bf16 peak" in taken.ratio("compute_utilization").source
-    with pytest.raises(Unavailable, match="no peak can be derived"):
+    with pytest.raises(Unavailable, match="no board tells the facts"):
         assert measure(Work(), flops=1e9, precision="bf16").compute_utilization
 
 
@@ -170,6 +170,12 @@ def test_a_later_limit_has_flops_counted_then() -> None:
     assert after.verdicts[-1].outcome == "met"
     timed = measure(Work(), flops="auto")
     assert timed.require(min_compute_utilization=0.5 + 1e-9).gpu.first_call_s == timed.gpu.first_call_s
+
+
+def test_a_later_limit_on_something_else_keeps_the_peaks() -> None:
+    """What is measured then has no GPU leg, and no peak to look for."""
+    taken = measure(Work(), flops=1e9)
+    assert taken.require(max_cpu_memory="1 TiB").compute_utilization == taken.compute_utilization
 
 
 def test_a_count_of_nothing_is_unavailable() -> None:

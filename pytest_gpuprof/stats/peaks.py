@@ -41,6 +41,8 @@ _PER_CLOCK: Final[Mapping[str, Mapping[str, int]]] = {
 _SLOWED_ON_GEFORCE: Final = frozenset({"tf32", "bf16", "fp16", "fp8"})
 """GeForce cards sum these products in fp32 at half the rate of the same chip on a professional card."""
 
+_UNKNOWN: Final = "no board tells the facts from which a peak of this device would follow"
+
 _REMEDY: Final = "say it in gpu_profile_peaks, or run pytest-gpuprof calibrate"
 
 
@@ -69,6 +71,8 @@ def _flops(facts: Facts, precision: str) -> Reading:
     if facts.get("gpu_mig") is True:
         return _none("the peak of a part of a card (MIG) is not derived")
     capability = facts.get("gpu_compute_capability")
+    if capability is None:
+        return _none(_UNKNOWN)
     cores, clock_hz = _number(facts, "gpu_cores"), _number(facts, "gpu_max_sm_clock_hz")
     for part in (cores, clock_hz):
         if isinstance(part, str):
@@ -93,6 +97,8 @@ def _bytes(facts: Facts) -> Reading:
         return Reading(told, quality=_quality(facts), source="told by the board")
     if facts.get("gpu_mig") is True:
         return _none("the peak of a part of a card (MIG) is not derived")
+    if "gpu_max_memory_clock_hz" not in facts:
+        return _none(_UNKNOWN)
     clock_hz, bits = _number(facts, "gpu_max_memory_clock_hz"), _number(facts, "gpu_memory_bus_bits")
     for part in (clock_hz, bits):
         if isinstance(part, str):

@@ -121,7 +121,7 @@ def test_a_device_without_a_board_has_no_peak() -> None:
     """A stand-in, or a card of another vendor."""
     for peak in derived_peaks({}, "fp32").values():
         assert peak.value is None
-        assert "no board tells it" in peak.reason
+        assert "no board tells the facts" in peak.reason
     assert derived_peaks({**H100, "gpu_mig": True}, "fp32")["bytes"].value is None
 
 
