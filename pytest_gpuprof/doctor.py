@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from pytest_gpuprof import __version__
 from pytest_gpuprof.backends.host import cpu_name
+from pytest_gpuprof.ceilings import rate_unit
 from pytest_gpuprof.core.environment import DeviceInfo
-from pytest_gpuprof.core.errors import GpuprofError
+from pytest_gpuprof.core.errors import GpuprofError, UsageError
+from pytest_gpuprof.core.protocols import Device
 from pytest_gpuprof.core.quantities import format_quantity
 from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.extensions import Extensions
@@ -16,6 +18,7 @@ from pytest_gpuprof.meters.host_facts import cpu_governor
 from pytest_gpuprof.meters.memory import open_host_memory
 from pytest_gpuprof.meters.nvml_doctor import diagnose
 from pytest_gpuprof.sampling.quiet import allowed_threads, tracing
+from pytest_gpuprof.storage.calibrations import Calibrations
 
 __all__ = ["Line", "examine"]
 
@@ -90,6 +93,22 @@ def _device(parts: Extensions, info: DeviceInfo) -> Iterator[Line]:
     board = parts.board(device)
     energy = board if isinstance(board, Reading) else board.energy()
     yield _line("devices", f"{title}: energy and power", energy, "energy counter of the board")
+    yield _calibrated(parts, device, f"{title}: peak rates")
+
+
+def _calibrated(parts: Extensions, device: Device, what: str) -> Line:
+    try:
+        found = Calibrations().of(device.info, parts.facts(device))
+    except UsageError as error:
+        return Line("devices", what, None, str(error))
+    if isinstance(found, Reading):
+        return Line("devices", what, None, found.reason)
+    rates = ", ".join(
+        f"{'copy' if rate == 'bandwidth' else rate} {format_quantity(reading.value, rate_unit(rate))}"
+        for rate, reading in found.rates.items()
+        if reading.value is not None
+    )
+    return Line("devices", what, f"calibrated on {found.date}: {rates}")
 
 
 def _governor() -> Line:

@@ -88,3 +88,9 @@ class Extensions:
             identity |= facts.identity
             state |= facts.state
         return Environment(identity, state)
+
+    def facts(self, device: Device) -> Mapping[str, str | int | float | bool]:
+        """Return what identifies the machine, the device and its board."""
+        board = self.board(device)
+        of_board = {} if isinstance(board, Reading) else board.facts().identity
+        return {**self.environment(device).identity, **of_board}

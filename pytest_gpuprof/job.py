@@ -66,6 +66,11 @@ class Job:
         return {leg: plan for leg, plan in legs.items() if isinstance(plan, LegPlan)}
 
     @property
+    def precision(self) -> str:
+        """The number format in which the workload mostly computes."""
+        return self.workload.precision or "fp32"
+
+    @property
     def check(self) -> Check:
         """How to compare the outputs of the legs."""
         return False if self.workload.check is None else self.workload.check
@@ -107,6 +112,7 @@ def wanted_by(job: Job, budgets: Sequence[Budget], beside: frozenset[Leg] = froz
             raise WorkloadError(f"{budget.keyword} needs a CPU leg, and {job.cpu.reason}")
         if "reference" in budget.meaning.legs and job.workload.reference is None:
             raise WorkloadError(f"{budget.keyword} needs something to compare with; give it with reference=")
+        _check_declared(job, budget)
         for leg in budget.meaning.legs & needs.keys():
             needs[leg] |= budget.needs
             if budget.quantile is not None:
@@ -118,10 +124,30 @@ def wanted_by(job: Job, budgets: Sequence[Budget], beside: frozenset[Leg] = froz
         needs[leg] |= asked
     if job.plan.transfers and "gpu" in needs:
         needs["gpu"] |= {"rounds", "transfers"}
+    _count_flops(job, needs)
     if any("rounds" in each for each in needs.values()):
         for leg in beside & needs.keys():
             needs[leg] |= {"rounds"}
     return Wanted({leg: frozenset(each) for leg, each in needs.items()}, latency)
+
+
+def _check_declared(job: Job, budget: Budget) -> None:
+    """Refuse a budget on work that nobody declared: that is a mistake of the test, on any machine."""
+    work = budget.meaning.work
+    if work is None or job.amounts.get(work) is not None or (work == "flops" and job.workload.counts_flops):
+        return
+    auto = ", or flops='auto' to have them counted" if work == "flops" else ""
+    raise WorkloadError(f"{budget.keyword} needs the work of a call; declare it with {work}={auto}")
+
+
+def _count_flops(job: Job, needs: Mapping[Leg, set[Need]]) -> None:
+    """Have FLOPs counted on one leg, the GPU leg if there is one, where they are to be and somebody looks at time."""
+    wanted = job.workload.counts_flops and any(each & {"flop count", "rounds"} for each in needs.values())
+    for each in needs.values():
+        each.discard("flop count")
+    if wanted:
+        order: tuple[Leg, ...] = ("gpu", "cpu", "reference")
+        needs[next(leg for leg in order if needs.get(leg))].add("flop count")
 
 
 class JobMaker:

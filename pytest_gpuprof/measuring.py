@@ -9,9 +9,10 @@ from typing import Any
 from pytest_gpuprof.backends.host import SYSTEM_CLOCK
 from pytest_gpuprof.budgets.budget import Budget
 from pytest_gpuprof.budgets.verdict import BudgetRule
+from pytest_gpuprof.ceilings import Ceilings, beyond_peak
 from pytest_gpuprof.core.environment import Environment, Fact
 from pytest_gpuprof.core.profile import Profile
-from pytest_gpuprof.core.protocols import Board, Clock, Conditions, Device, EnergyCounter, PeakMemory
+from pytest_gpuprof.core.protocols import Board, Clock, Conditions, Device, EnergyCounter, FlopCounter, PeakMemory
 from pytest_gpuprof.core.results import Caution, Leg, Measurement, Quality, Reading
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, Wanted
@@ -26,13 +27,15 @@ from pytest_gpuprof.meters.host_use import host_cautions, host_state, host_use
 from pytest_gpuprof.meters.memory import open_host_memory
 from pytest_gpuprof.sampling.check import compare_outputs
 from pytest_gpuprof.sampling.legs import LegPlan, built
-from pytest_gpuprof.sampling.passes import PassResult, energy_pass, latency_pass, memory_pass
+from pytest_gpuprof.sampling.passes import PassResult, energy_pass, flops_pass, latency_pass, memory_pass
 from pytest_gpuprof.sampling.quiet import tracing
 from pytest_gpuprof.sampling.sampler import LegRounds, Rounds, take_rounds
 
 __all__ = ["Measuring", "unmeasured"]
 
 _LEGS: tuple[Leg, ...] = ("cpu", "gpu", "reference")
+
+_NOT_FIRST = Reading.unavailable("the FLOPs were counted before the rounds, so no timed call was the first")
 
 Watch = Callable[[str], None]
 
@@ -44,16 +47,20 @@ class Measuring:
         job: what to measure.
         wanted: which figures.
         extensions: the parts to measure with.
+        ceilings: what devices can do at most.
         watch: told what is being done, between timed regions only.
     """
 
-    def __init__(self, job: Job, wanted: Wanted, extensions: Extensions, watch: Watch) -> None:
+    def __init__(self, job: Job, wanted: Wanted, extensions: Extensions, ceilings: Ceilings, watch: Watch) -> None:
         self._job = job
         self._wanted = wanted
         self._extensions = extensions
+        self._ceilings = ceilings
         self._watch = watch
         self._legs = {leg: plan for leg, plan in job.legs.items() if wanted.needs.get(leg)}
         self._output: Any = None
+        self._peaks: Mapping[str, Reading] = {}
+        self._counted = PassResult()
 
     def run(self, budgets: Sequence[Budget], doubts: Sequence[Caution]) -> Profile:
         """Return the profile, not judged yet.
@@ -67,11 +74,20 @@ class Measuring:
         """
         board = self._board()
         watched = _Watched(board, next(iter(self._legs.values())).device.clock) if self._legs else None
+        self._peaks, unsure = self._find_peaks()
+        first = any("flop count" in budget.needs for budget in budgets)  # to decide by, these have to be known
+        if first:
+            self._count_flops()
         rounds = self._rounds(budgets, watched)
+        if not first:
+            self._count_flops()
         results = {leg: self._passes(leg, board) for leg in self._legs}
         legs = {leg: _measurement(self._job, leg, rounds, results.get(leg)) for leg in _LEGS}
+        for leg in self._wanted.legs("flop count") if first and self._counted.calls else ():
+            if "first_call" in legs[leg].readings:
+                legs[leg] = replace(legs[leg], readings={**legs[leg].readings, "first_call": _NOT_FIRST})
         environment = self._environment(board)
-        cautions = [*doubts, *setting_cautions(environment.identity)]
+        cautions = [*doubts, *unsure, *setting_cautions(environment.identity)]
         if watched is not None:
             conditions, doubtful, state = watched.end(energy=bool(self._wanted.legs("energy")))
             cautions += doubtful
@@ -79,14 +95,18 @@ class Measuring:
             if legs["gpu"].device is not None:
                 legs["gpu"] = replace(legs["gpu"], readings={**legs["gpu"].readings, **conditions})
         cautions += [caution for measurement in legs.values() for caution in measurement.cautions]
-        return _profile(
+        taken = _profile(
             self._job,
             legs,
+            peaks=self._peaks,
             stop_reason=rounds.stop_reason if rounds else "no rounds were needed",
             cautions=tuple(dict.fromkeys(cautions)),
             environment=environment,
             output=self._output,
         )
+        beyond = beyond_peak(taken)
+        gpu = replace(taken.gpu, cautions=(*taken.gpu.cautions, *beyond))  # it goes when the rounds go
+        return replace(taken, gpu=gpu, cautions=(*taken.cautions, *beyond)) if beyond else taken
 
     def _board(self) -> Board | Reading:
         gpu = self._job.legs.get("gpu")
@@ -99,6 +119,29 @@ class Measuring:
         for plan in self._legs.values():  # the legs may be of different frameworks: each tells its settings
             facts |= self._extensions.environment(plan.device)
         return facts if isinstance(board, Reading) else facts | board.facts()
+
+    # -- work and limits --------------------------------------------------------------------------------------------
+
+    def _find_peaks(self) -> tuple[Mapping[str, Reading], Sequence[Caution]]:
+        """Return the peaks of the GPU leg's device if the workload says how much work it does, and the doubts."""
+        job, gpu = self._job, self._legs.get("gpu")
+        declared = job.workload.counts_flops or any(job.amounts.get(what) for what in ("flops", "bytes"))
+        if gpu is None or not declared:
+            return {}, ()
+        return self._ceilings.of(gpu.device.info, self._extensions.facts(gpu.device), job.precision)
+
+    def _count_flops(self) -> None:
+        """Count the FLOPs of one call where that is wanted, on a leg built for nothing else."""
+        for leg in self._wanted.legs("flop count"):
+            plan = self._legs[leg]
+            counter: FlopCounter | None = getattr(plan.device, "flop_counter", None)
+            if counter is None:
+                why = f"nothing counts the FLOPs of {plan.device.info.backend}; give flops= yourself"
+                self._counted = PassResult({"flops": Reading.unavailable(why)})
+                continue
+            self._watch(f"counting FLOPs on {plan.device.info.id}")
+            quality: Quality = "simulated" if _quality(plan.device) == "simulated" else "estimated"
+            self._counted = flops_pass(plan, counter, threads=self._job.threads, quality=quality)
 
     # -- rounds and check -------------------------------------------------------------------------------------------
 
@@ -116,7 +159,7 @@ class Measuring:
         return take_rounds(
             timed,
             self._job.plan,
-            BudgetRule(self._limits(budgets), self._job.amounts.get("items")),
+            BudgetRule(self._limits(budgets), self._job.amounts.get("items"), work=self._work()),
             lambda plan: self._extensions.meters(plan.device, plan.leg),
             threads=self._job.threads,
             device_time=self._wanted.legs("device events"),
@@ -125,6 +168,16 @@ class Measuring:
             observe=watched.observe if watched else lambda _: {},
             watch=self._watch,
         )
+
+    def _work(self) -> Mapping[str, Any]:
+        """Return what the figures of the rounds need besides the rounds."""
+        flops, counted = self._job.amounts.get("flops"), self._counted.readings.get("flops")
+        return {
+            "flops": counted.value if flops is None and counted is not None else flops,
+            "bytes": self._job.amounts.get("bytes"),
+            "precision": self._job.precision,
+            "peaks": self._peaks,
+        }
 
     def _limits(self, budgets: Sequence[Budget]) -> list[tuple[Budget, float]]:
         """Return the budgets that have a limit on this device, with it."""
@@ -161,7 +214,7 @@ class Measuring:
 
     def _passes(self, leg: Leg, board: Board | Reading) -> PassResult:
         needs = self._wanted.needs[leg]
-        parts = []
+        parts = [self._counted] if "flop count" in needs else []
         if "memory" in needs:
             parts.append(self._memory(leg))
         if self._wanted.latency_calls.get(leg):
@@ -329,6 +382,8 @@ def _profile(job: Job, legs: Mapping[Leg, Measurement], **facts: Any) -> Profile
         items=job.amounts.get("items"),
         flops=job.amounts.get("flops"),
         bytes=job.amounts.get("bytes"),
+        counts_flops=job.workload.counts_flops,
+        precision=job.precision,
         params=job.params,
         not_judged=job.not_judged,
         **facts,

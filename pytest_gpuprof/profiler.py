@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_gpuprof.budgets.budget import Budget, merge
 from pytest_gpuprof.budgets.verdict import confirm, judge
+from pytest_gpuprof.ceilings import Ceilings
 from pytest_gpuprof.core.errors import BudgetMissed, GpuprofError, UsageError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.protocols import Device
@@ -40,12 +41,14 @@ class Profiler:
         metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``; ``None`` for time
             where there is no budget.
         plan: how to measure; ``None`` for the defaults.
+        peaks: the highest rates of devices by name, in place of calibrated and derived ones, as in
+            ``{"NVIDIA H200": {"bandwidth": "4.8 TB/s", "bf16": "989 TFLOP/s"}}``.
         exclusive: takes devices for oneself while measuring.
         watch: told what is being done, between timed regions only.
         only_devices_name: whether only ``devices`` names a stand-in, and not the ``devices=`` of a call.
 
     Raises:
-        UsageError: for an unknown metric.
+        UsageError: for an unknown metric or peak.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Profiler:
         backend: str | None = None,
         metrics: Iterable[str] | None = None,
         plan: Plan | None = None,
+        peaks: Mapping[str, Mapping[str, Any]] | None = None,
         exclusive: Exclusive = lambda devices: nullcontext(()),
         watch: Callable[[str], None] = lambda what: None,
         only_devices_name: bool = False,
@@ -70,6 +74,7 @@ class Profiler:
             plan=plan or Plan(),
             only_devices_name=only_devices_name,
         )
+        self._ceilings = Ceilings(peaks)
         self._exclusive = exclusive
         self._watch = watch
         self._broken: dict[tuple[str, str], str] = {}
@@ -152,7 +157,7 @@ class Profiler:
     def _measured(
         self, job: Job, budgets: Sequence[Budget], owner: str, beside: frozenset[Leg] = frozenset()
     ) -> Profile:
-        measuring = Measuring(job, wanted_by(job, budgets, beside), self.extensions, self._watch)
+        measuring = Measuring(job, wanted_by(job, budgets, beside), self.extensions, self._ceilings, self._watch)
         devices = [leg.device for leg in job.legs.values()]
         with self._exclusive(devices) as doubts:
             try:
@@ -199,7 +204,7 @@ def _joined(old: Profile, new: Profile) -> Profile:
         return replace(
             after,
             rounds=after.rounds or before.rounds,
-            readings={**before.readings, **after.readings},
+            readings={**before.readings, **after.readings, **_first_call(before)},
             series={**before.series, **after.series},
             calls=before.calls + after.calls,
             cautions=after.cautions if after.rounds else (*before.cautions, *after.cautions),
@@ -215,9 +220,15 @@ def _joined(old: Profile, new: Profile) -> Profile:
         gpu=leg(old.gpu, new.gpu),
         reference=leg(old.reference, new.reference),
         cautions=tuple(dict.fromkeys((*kept, *new.cautions))),
+        peaks=new.peaks or old.peaks,
         verdicts=old.verdicts,
         output=old.output if new.output is None else new.output,
     )
+
+
+def _first_call(leg: Measurement) -> Mapping[str, Reading]:
+    """Return the reading of the first call: only that of the first measurement was the first."""
+    return {name: reading for name, reading in leg.readings.items() if name == "first_call"}
 
 
 class _LibraryJudge:
@@ -252,6 +263,7 @@ def profile(
     flops: Any = None,
     bytes: Any = None,  # noqa: A002  # the word users know
     items: Any = None,
+    precision: str | None = None,
     cpu_threads: int | None = None,
     rounds: int | None = None,
     max_time: float | None = None,
@@ -276,7 +288,11 @@ def profile(
         reference: another builder to compare with on the same device.
         check: compare the legs' outputs: ``True``, ``dict(rtol=, atol=)`` or a function of both; ``None`` compares only
             workloads made by :func:`~pytest_gpuprof.call`.
-        flops, bytes, items: declared work per call, as numbers or functions of the builder's parameters.
+        flops, bytes, items: declared work per call, as numbers or functions of the builder's parameters; with
+            ``flops="auto"`` they are counted, where the framework can.
+        precision: the number format in which it mostly computes, ``"fp64"``, ``"fp32"``, ``"tf32"``, ``"bf16"``,
+            ``"fp16"``, ``"fp8"`` or ``"int8"``: it decides which peak a compute utilization is a part of; ``None`` for
+            ``"fp32"``.
         cpu_threads: threads of the CPU leg; ``None`` for as many as this process may use.
         rounds: exactly that many rounds; ``None`` until the budgets are decided, 3 to 24.
         max_time: seconds for the rounds.
@@ -305,9 +321,8 @@ def profile(
     run = profiler or Profiler()
     jobs = run.jobs(
         workload, name=name, devices=devices, backend=backend, cpu=cpu, reference=reference, check=check, flops=flops,
-        bytes=bytes, items=items, cpu_threads=cpu_threads, rounds=rounds, max_time=max_time, cache=cache,
-        transfers=transfers, reset=reset,
-        params=params, metrics=metrics,
+        bytes=bytes, items=items, precision=precision, cpu_threads=cpu_threads, rounds=rounds, max_time=max_time,
+        cache=cache, transfers=transfers, reset=reset, params=params, metrics=metrics,
     )  # fmt: skip
     if len(jobs) > 1:
         raise UsageError(

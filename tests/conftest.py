@@ -39,8 +39,9 @@ BUILD = Path(__file__).parent.parent / ".simulators"
 
 @pytest.fixture(autouse=True)
 def _no_traces(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep a test's lock files to itself, and this run's xdist variables out of inner runs."""
+    """Keep a test's lock files and calibrations to itself, and this run's xdist variables out of inner runs."""
     monkeypatch.setenv("GPUPROF_LOCK_DIR", str(tmp_path_factory.getbasetemp() / "locks"))
+    monkeypatch.setenv("GPUPROF_PEAKS", str(tmp_path_factory.getbasetemp() / "none" / "peaks.json"))
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         monkeypatch.delenv(name, raising=False)
 

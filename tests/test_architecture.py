@@ -26,7 +26,18 @@ LAYERS = (
     ("budgets",),
     ("storage",),
     ("reports",),
-    ("hookspecs", "builtin", "extensions", "placement", "job", "measuring", "profiler", "doctor"),
+    (
+        "hookspecs",
+        "builtin",
+        "extensions",
+        "ceilings",
+        "placement",
+        "job",
+        "measuring",
+        "profiler",
+        "calibration",
+        "doctor",
+    ),
     ("plugin", "cli", "__main__"),
 )
 """What is in one layer may import from its own and from those before it."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from pytest_gpuprof import __version__, cli
+from pytest_gpuprof import __version__, cli, hookimpl
+from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 from pytest_gpuprof.doctor import Line
+from pytest_gpuprof.extensions import Extensions
 
 
 @pytest.fixture
@@ -94,3 +99,115 @@ def test_a_reader_that_has_seen_enough() -> None:
     )
     assert run.stdout == "host\n"
     assert run.stderr == ""
+
+
+# -- calibrate --------------------------------------------------------------------------------------------------------
+
+
+PEAK = Card(peak_flops=2e12, peak_bytes_per_s=1e12)
+
+
+class Machine:
+    """Brings a simulated machine with one card."""
+
+    def __init__(self, card: Card) -> None:
+        self.backend = SimulatedBackend([card], seed=1)
+
+    @hookimpl
+    def pytest_gpuprof_backends(self) -> list[SimulatedBackend]:
+        return [self.backend]
+
+
+@pytest.fixture
+def card() -> Card:
+    """The card of the machine: it reaches 2 TFLOP/s and 1 TB/s."""
+    return PEAK
+
+
+@pytest.fixture
+def peaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, card: Card) -> Path:
+    """The file of calibrations, on a machine with that card."""
+    parts = Extensions.standalone([Machine(card)])
+    monkeypatch.setattr(Extensions, "standalone", lambda: parts)
+    monkeypatch.setenv("GPUPROF_PEAKS", str(tmp_path / "peaks.json"))
+    return tmp_path / "peaks.json"
+
+
+def test_calibrate_shows_and_keeps_the_rates(peaks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line per rate with its interval, and where they are kept; nothing on standard error without a terminal."""
+    assert cli.main(["calibrate", "--devices=simulated:0", "--seconds=1"]) == 0
+    captured = capsys.readouterr()
+    device, bandwidth, fp32, kept = captured.out.splitlines()
+    assert device == "simulated:0 Simulated GPU (simulated) by simulated"
+    assert re.fullmatch(r"  bandwidth: .* (GB|TB)/s \(.* to .*\), a copy of 256 MiB by simulated, simulated", bandwidth)
+    assert re.fullmatch(r"  fp32: .* TFLOP/s \(.* to .*\), a product of order \d+ by simulated, simulated", fp32)
+    assert kept == f"  kept in {peaks}"
+    assert captured.err == ""
+    stored = json.loads(peaks.read_text(encoding="utf-8"))["calibrations"][0]["rates"]
+    assert stored["fp32"]["value"] == pytest.approx(2e12, rel=0.05)
+
+
+def test_calibrate_for_a_program(peaks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json, standard output is JSON and nothing else."""
+    assert cli.main(["calibrate", "--devices=simulated:0", "--seconds=1", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["device"], found["kept"], found["stand_in"]) == ("simulated:0", True, "simulated")
+    assert found["rates"].keys() == {"bandwidth", "fp32"}
+    assert peaks.exists()
+
+
+def test_calibrate_shows_progress_on_a_terminal(
+    peaks: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, written over and over, and gone at the end."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert cli.main(["calibrate", "--devices=simulated:0", "--seconds=1"]) == 0
+    shown = capsys.readouterr().err
+    assert "\r\x1b[K" in shown
+    assert shown.endswith("\r\x1b[K")
+    assert "\n" not in shown
+
+
+@pytest.mark.parametrize("card", [replace(PEAK, shared_from=0.0)], ids=["shared"])
+@pytest.mark.parametrize("anyway", [False, True])
+def test_disturbed_rates_are_kept_only_if_that_is_wanted(
+    peaks: Path, capsys: pytest.CaptureFixture[str], anyway: bool
+) -> None:
+    """A peak that is too low would flatter every utilization."""
+    code = cli.main(["calibrate", "--devices=simulated:0", "--seconds=1", *(["--anyway"] if anyway else [])])
+    shown = capsys.readouterr().out
+    assert "  caution: 1 other process used the GPU meanwhile; stop them" in shown
+    assert (code, peaks.exists()) == ((0, True) if anyway else (3, False))
+    assert ("--anyway keeps it" in shown) is not anyway
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--devices=cuda:77"], 2, "error: there is no device 'cuda:77' to calibrate; there are"),
+        (["--backend=nonsense"], 2, "error: there is no backend 'nonsense'"),
+        (["--seconds=0"], 2, "error: --seconds is 0.0; it takes seconds above 0"),
+        (["--backend=simulated"], 3, "there is no GPU whose rates a backend can measure"),
+    ],
+)
+@pytest.mark.usefixtures("peaks")
+def test_what_cannot_be_calibrated(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence on standard error."""
+    assert cli.main(["calibrate", *arguments]) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith("pytest-gpuprof: ")
+    assert said in captured.err
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+
+
+def test_a_damaged_file_is_told_before_anything_is_measured(peaks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And left as it is."""
+    peaks.write_text("{", encoding="utf-8")
+    assert cli.main(["calibrate", "--devices=simulated:0"]) == 2
+    captured = capsys.readouterr()
+    assert "is damaged" in captured.err
+    assert captured.out == ""
+    assert peaks.read_text(encoding="utf-8") == "{"

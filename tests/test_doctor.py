@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from pytest_gpuprof import hookimpl
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import Unavailable
+from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.doctor import Line, examine
 from pytest_gpuprof.extensions import Extensions
+from pytest_gpuprof.storage.calibrations import Calibration, Calibrations, identity_of
 
 
 class Lab(SimulatedBackend):
@@ -115,3 +118,41 @@ def test_sections_are_not_interrupted(lines: list[Line]) -> None:
     assert len(dict.fromkeys(sections)) == sum(
         here != before for here, before in zip(sections, ["", *sections], strict=False)
     )
+
+
+def test_a_device_is_calibrated_or_says_how(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With the date and the rates; a damaged file is told as such."""
+    opens = Opens([Card()])
+    parts = Extensions.standalone([Bringing(opens)])
+    what = "opens:0 by opens: peak rates"
+    monkeypatch.setenv("GPUPROF_PEAKS", str(tmp_path / "peaks.json"))
+    assert of(list(examine(parts)), what) == Line("devices", what, None, "not calibrated; run pytest-gpuprof calibrate")
+    device = parts.registry.open("opens", DeviceId("opens"))
+    rates = {"bandwidth": Reading(4e12), "fp32": Reading(51e12)}
+    Calibrations().add(Calibration(identity_of(device.info, parts.facts(device)), "2026-07-30", rates))
+    found = of(list(examine(parts)), what).found
+    assert found == "calibrated on 2026-07-30: copy 4 TB/s, fp32 51 TFLOP/s"
+    (tmp_path / "peaks.json").write_text("{", encoding="utf-8")
+    assert "is damaged" in of(list(examine(parts)), what).reason
+
+
+class Opens(Lab):
+    """A card that opens under its own name."""
+
+    name = "opens"
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """Return the card as a GPU."""
+        return (DeviceInfo(DeviceId("opens"), "Simulated T4", "gpu", self.name),)
+
+
+class Bringing:
+    """Brings one backend."""
+
+    def __init__(self, backend: SimulatedBackend) -> None:
+        self.backend = backend
+
+    @hookimpl
+    def pytest_gpuprof_backends(self) -> Iterable[SimulatedBackend]:
+        """Return it."""
+        return [self.backend]

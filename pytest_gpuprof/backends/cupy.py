@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -85,6 +85,7 @@ class _Device(HostDevice):
         self.flush = _Flush(cupy, self._device.attributes.get("L2CacheSize"))
         self.arrays = _Arrays(cupy)
         self.random = _Random(cupy)
+        self.yardsticks = _Yardsticks(cupy)
         self.lacks = {"memory": "CuPy's allocator is not its default memory pool, the only one that can be watched"}
 
     def settings(self) -> Mapping[str, Fact]:
@@ -241,3 +242,26 @@ class _Random(HostRandom):
         elsewhere, seed = state
         super().restore(elsewhere)
         self._cupy.random.seed(seed)
+
+
+class _Yardsticks:
+    """Copies and matrix products into memory that is there already."""
+
+    precisions = ("fp64", "fp32", "fp16")
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+
+    def copy(self, nbytes: int) -> Callable[[], object]:
+        source = self._cupy.ones(nbytes, dtype="uint8")
+        target = self._cupy.empty_like(source)
+        return lambda: self._cupy.copyto(target, source)
+
+    def product(self, order: int, precision: str) -> Callable[[], object]:
+        import numpy
+
+        # Random numbers: products of equal ones take less power, and a card at its power limit is faster with them.
+        dtype, rng = f"float{precision.removeprefix('fp')}", numpy.random.default_rng(0)
+        left, right = (self._cupy.asarray(rng.random((order, order), dtype="float32")).astype(dtype) for _ in range(2))
+        target = self._cupy.empty_like(left)
+        return lambda: self._cupy.matmul(left, right, out=target)

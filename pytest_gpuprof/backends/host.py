@@ -15,7 +15,17 @@ from types import MappingProxyType
 from typing import Any
 
 from pytest_gpuprof.core.environment import DeviceInfo, Fact
-from pytest_gpuprof.core.protocols import Arrays, Backlog, Clock, PeakMemory, RandomState, Threads, Timer
+from pytest_gpuprof.core.protocols import (
+    Arrays,
+    Backlog,
+    Clock,
+    FlopCounter,
+    PeakMemory,
+    RandomState,
+    Threads,
+    Timer,
+    Yardsticks,
+)
 
 __all__ = [
     "SYSTEM_CLOCK",
@@ -154,6 +164,8 @@ class HostDevice:
     compilations: Callable[[], int] | None = None
     random: RandomState = HostRandom()
     threads: Threads | None = None
+    flop_counter: FlopCounter | None = None
+    yardsticks: Yardsticks | None = None
     lacks: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, info: DeviceInfo, arguments: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_gpuprof.backends.host import HostDevice, flush_bytes, precision_of, read_settings
@@ -128,6 +128,7 @@ class _Device(HostDevice):
         self.backlog = _Gate(cl, context, queue)
         self.arrays = _Arrays(queue)
         self.flush = _Flush(cl, context, queue, device.global_mem_cache_size)
+        self.yardsticks = _Yardsticks(cl, context, queue)
         self.lacks = {"memory": "OpenCL does not tell how much memory is in use"}
 
     def settings(self) -> Mapping[str, Fact]:
@@ -220,3 +221,24 @@ class _Arrays:
 
     def precision(self, value: Any) -> float | None:
         return precision_of(value)
+
+
+class _Yardsticks:
+    """Copies between two buffers. OpenCL brings no matrix product along."""
+
+    precisions: tuple[str, ...] = ()
+
+    def __init__(self, cl: Any, context: Any, queue: Any) -> None:
+        self._cl = cl
+        self._context = context
+        self._queue = queue
+
+    def copy(self, nbytes: int) -> Callable[[], object]:
+        import numpy
+
+        source, target = (self._cl.Buffer(self._context, self._cl.mem_flags.READ_WRITE, nbytes) for _ in range(2))
+        self._cl.enqueue_fill_buffer(self._queue, source, numpy.uint8(1), 0, nbytes)  # else there is no memory yet
+        return lambda: self._cl.enqueue_copy(self._queue, target, source)
+
+    def product(self, order: int, precision: str) -> Callable[[], object]:
+        raise Unavailable(f"OpenCL brings no {precision} matrix product along")

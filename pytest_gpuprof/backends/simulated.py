@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -147,6 +147,10 @@ class SimulatedDevice(HostDevice):
         else:
             self.timer = _Timer(self)
             self.backlog = self._occupy
+            if card.peak_flops and card.peak_bytes_per_s:
+                self.yardsticks = _Yardsticks(self, card.peak_flops, card.peak_bytes_per_s)
+        self.flops = 0.0
+        self.flop_counter = _FlopCounter(self)
 
     # -- what a workload does -------------------------------------------------------------------------------------
 
@@ -158,11 +162,13 @@ class SimulatedDevice(HostDevice):
         gpu: float | None = None,
         cold: float | None = None,
         stream: int = 0,
+        flops: float = 0.0,
     ) -> None:
         """Do work that takes ``seconds``, or ``cpu`` seconds on a CPU and ``gpu`` seconds on a GPU.
 
         A CPU is busy for that long; a GPU is given the work and goes on alone, in order on each ``stream``. Right after
-        its cache was evicted, the work takes ``cold`` seconds, if that is given.
+        its cache was evicted, the work takes ``cold`` seconds, if that is given. With ``flops="auto"`` the workload's
+        FLOPs are the sum of ``flops``.
         """
         duration = (cpu if self.card is None else gpu) if seconds is None else seconds
         if self._cold and cold is not None:
@@ -171,6 +177,7 @@ class SimulatedDevice(HostDevice):
         if duration is None:
             raise TypeError("run() takes seconds, or cpu= and gpu=")
         self._check()
+        self.flops += flops
         duration *= math.exp(self._noise * self._random.gauss(0.0, 1.0))
         if self.card is None:
             self.clock.sleep(duration)
@@ -296,3 +303,35 @@ class _Timer:
     def elapsed_s(self, start: float, end: float) -> float:
         step = self._device.card.resolution_s if self._device.card else 0.0
         return end - start if step <= 0 else (math.floor(end / step) - math.floor(start / step)) * step
+
+
+class _FlopCounter:
+    """Counts what :meth:`SimulatedDevice.run` is told."""
+
+    name = "the simulated machine"
+    knows = "what run(flops=) says"
+
+    def __init__(self, device: SimulatedDevice) -> None:
+        self._device = device
+
+    def count(self, function: Callable[[], Any]) -> int:
+        before = self._device.flops
+        function()
+        return int(self._device.flops - before)
+
+
+class _Yardsticks:
+    """Work that takes as long as the card's peaks allow."""
+
+    precisions = ("fp32",)
+
+    def __init__(self, device: SimulatedDevice, flops_per_s: float, bytes_per_s: float) -> None:
+        self._device = device
+        self._flops_per_s = flops_per_s
+        self._bytes_per_s = bytes_per_s
+
+    def copy(self, nbytes: int) -> Callable[[], object]:
+        return lambda: self._device.run(2 * nbytes / self._bytes_per_s)
+
+    def product(self, order: int, precision: str) -> Callable[[], object]:
+        return lambda: self._device.run(2 * order**3 / self._flops_per_s)

@@ -49,6 +49,7 @@ class Card:
         has_energy: whether there is an energy counter at all.
         speed_at: relative clock speed at a time, for throttling; ``None`` is always 1.
         shared_from: the time from which another process uses the card, ``None`` for never.
+        peak_flops, peak_bytes_per_s: its highest rates, in fp32 and of its memory; ``None`` if it does not tell them.
     """
 
     name: str = "Simulated GPU"
@@ -68,6 +69,8 @@ class Card:
     has_energy: bool = True
     speed_at: Callable[[float], float] | None = None
     shared_from: float | None = None
+    peak_flops: float | None = None
+    peak_bytes_per_s: float | None = None
 
 
 class SimulatedClock:
@@ -224,7 +227,9 @@ class SimulatedBoard:
 
     def facts(self) -> Environment:
         """Return what identifies the card."""
-        return Environment({"gpu": self._card.name, "simulated": True})
+        peaks = {"gpu_peak_fp32_flops": self._card.peak_flops, "gpu_peak_bytes_per_s": self._card.peak_bytes_per_s}
+        told = {key: peak for key, peak in peaks.items() if peak is not None}
+        return Environment({"gpu": self._card.name, "simulated": True, **told})
 
 
 class PackageCounter:

@@ -31,6 +31,11 @@ __all__ = ["TorchBackend"]
 _GPU_TYPES = frozenset({"cuda", "xpu", "mps"})
 """The device types of torch that are GPUs. ROCm calls itself ``cuda``; a PrivateUse1 device can be anything."""
 
+_PRODUCTS: Mapping[str, tuple[str, ...]] = {"cpu": ("fp64", "fp32"), "cuda": ("fp64", "fp32", "tf32", "bf16", "fp16")}
+"""The precisions in which a device type is asked for matrix products; every other type for those of a CPU and bf16."""
+
+_DTYPES = {"fp64": "float64", "fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
 _SPIN_PROBE_CYCLES = 5_000_000
 """About 3 ms at 1.5 GHz: long against the 0.5 µs resolution of events, short against a warm-up."""
 
@@ -150,6 +155,8 @@ class _Cpu(HostDevice):
         self.threads = _Threads(torch)
         self.flush = evict_cpu_caches
         self.compilations = _compilations
+        self.flop_counter = _FlopCounter()
+        self.yardsticks = _Yardsticks(torch, device)
         self.lacks = {"timer": "a CPU has no device events; its wall time is its time"}
 
     def settings(self) -> Mapping[str, Fact]:
@@ -169,6 +176,8 @@ class _Accelerator(HostDevice):
         self.timer = _Timer(torch, device)
         self.arrays = _Arrays(torch, device)
         self.random = _Random(torch, device)
+        self.flop_counter = _FlopCounter()
+        self.yardsticks = _Yardsticks(torch, device)
         self.lacks = {"memory": f"torch keeps no memory statistics for {info.id.type}"}
         self.compilations = _compilations
         module = torch.get_device_module(info.id.type)
@@ -357,3 +366,50 @@ class _Threads:
             yield
         finally:
             self._torch.set_num_threads(before)
+
+
+class _FlopCounter:
+    """torch's own counter: from the shapes of the operators that it knows, forward and backward."""
+
+    name = "torch's FlopCounterMode"
+    knows = "matrix products, convolutions and attention"
+
+    def count(self, function: Callable[[], Any]) -> int:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            function()
+        return int(counter.get_total_flops())
+
+
+class _Yardsticks:
+    """Copies and matrix products into memory that is there already."""
+
+    def __init__(self, torch: Any, device: Any) -> None:
+        self._torch = torch
+        self._device = device
+        self.precisions = _PRODUCTS.get(device.type, (*_PRODUCTS["cpu"], "bf16"))
+
+    def copy(self, nbytes: int) -> Callable[[], object]:
+        # Not zeros: a host maps fresh zeros to one page, which never leaves its cache.
+        source = self._torch.full((nbytes,), 1, dtype=self._torch.uint8, device=self._device)
+        target = self._torch.empty_like(source)
+        return lambda: target.copy_(source)
+
+    def product(self, order: int, precision: str) -> Callable[[], object]:
+        torch, dtype = self._torch, getattr(self._torch, _DTYPES[precision])
+        # Random numbers: products of equal ones take less power, and a card at its power limit is faster with them.
+        left, right = (torch.rand(order, order).to(device=self._device, dtype=dtype) for _ in range(2))
+        target = torch.empty_like(left)
+        if self._device.type != "cuda" or dtype is not torch.float32:
+            return lambda: torch.mm(left, right, out=target)
+        settings, wanted = torch.backends.cuda.matmul, "tf32" if precision == "tf32" else "ieee"
+
+        def multiply() -> object:
+            before, settings.fp32_precision = settings.fp32_precision, wanted
+            try:
+                return torch.mm(left, right, out=target)
+            finally:
+                settings.fp32_precision = before
+
+        return multiply

@@ -17,9 +17,9 @@ from pytest_gpuprof.core.errors import BudgetError
 from pytest_gpuprof.core.quantities import Family, Unit, parse_quantity
 from pytest_gpuprof.core.results import Leg
 
-__all__ = ["KINDS", "OPTIONS", "Budget", "Kind", "Need", "budgets_from"]
+__all__ = ["KINDS", "OPTIONS", "Budget", "Kind", "Need", "budgets_from", "key_for"]
 
-Need = Literal["rounds", "device events", "transfers", "memory", "energy", "package energy", "latency"]
+Need = Literal["rounds", "device events", "transfers", "memory", "energy", "package energy", "latency", "flop count"]
 """What has to be measured for a budget."""
 
 
@@ -37,6 +37,7 @@ class Kind:
         needs: what has to be measured.
         title: how a sentence calls the figure.
         zero: whether a limit of zero makes sense.
+        work: the work that the workload has to declare, ``None`` if it need not.
     """
 
     keyword: str
@@ -48,6 +49,7 @@ class Kind:
     needs: frozenset[Need]
     title: str
     zero: bool = False
+    work: str | None = None
 
     def __post_init__(self) -> None:
         if not self.keyword.startswith(("min_", "max_")):
@@ -69,8 +71,10 @@ def _kind(
     needs: str,
     title: str,
     zero: bool = False,
+    work: str | None = None,
 ) -> Kind:  # the rows of a table
-    return Kind(keyword, figure, leg, unit, family, frozenset(legs.split()), frozenset(needs.split(", ")), title, zero)  # type: ignore[arg-type]  # words of the table
+    words: tuple[Any, Any] = frozenset(legs.split()), frozenset(needs.split(", "))
+    return Kind(keyword, figure, leg, unit, family, words[0], words[1], title, zero, work)
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -122,6 +126,28 @@ KINDS: Final[Mapping[str, Kind]] = {
         ),
         _kind("min_throughput", "throughput", None, "1/s", "time", "gpu", "rounds", "throughput"),
         _kind("min_items_per_joule", "items_per_joule", None, "1/J", "energy", "gpu", "energy", "items per joule"),
+        _kind(
+            "min_compute_utilization",
+            "compute_utilization",
+            None,
+            "share",
+            "utilization",
+            "gpu",
+            "rounds, device events, flop count",
+            "compute utilization",
+            work="flops",
+        ),
+        _kind(
+            "min_bandwidth_utilization",
+            "bandwidth_utilization",
+            None,
+            "share",
+            "utilization",
+            "gpu",
+            "rounds, device events",
+            "bandwidth utilization",
+            work="bytes",
+        ),
     )
 }
 """The built-in keywords."""
@@ -230,16 +256,31 @@ class Budget:
                 raise BudgetError(f"{self.keyword} has the key {name!r}; keys are device names, or '*' for the rest")
             what = self.keyword if name == "*" else f"{self.keyword}[{name!r}]"
             limits[name] = parse_quantity(value, self.meaning.unit, what=what, zero=self.meaning.zero)
+            if self.meaning.unit == "share" and limits[name] > 1:
+                raise BudgetError(f"{what} is {value!r}, which is more than the whole peak; write 0.4 or '40%'")
         return limits
 
     def limit_for(self, device: DeviceInfo) -> float | None:
         """Return the limit on this device, ``None`` if nothing matches it."""
-        matching = {name: value for name, value in self.limits.items() if name != "*" and _matches(name, device)}
-        if matching:
-            return matching[max(matching, key=len)]
-        if device.is_mig and isinstance(self.limit, Mapping):
-            return None  # a slice is not "the rest" of the cards: it has a key of its own, or no limit
-        return self.limits.get("*")
+        if not isinstance(self.limit, Mapping):
+            return self.limits["*"]
+        key = key_for(device, self.limits)
+        return None if key is None else self.limits[key]
+
+
+def key_for(device: DeviceInfo, keys: Iterable[str]) -> str | None:
+    """Return the key that means a device: the longest that matches its name, else ``"*"``, else ``None``.
+
+    >>> from pytest_gpuprof.core.environment import DeviceId
+    >>> key_for(DeviceInfo(DeviceId("cuda"), "NVIDIA H200", "gpu", "torch"), ["*", "H200", "NVIDIA"])
+    'NVIDIA'
+    """
+    known = list(keys)
+    matching = [key for key in known if key != "*" and _matches(key, device)]
+    if matching:
+        return max(matching, key=len)
+    # A slice is not "the rest" of the cards: it has a key of its own, or none.
+    return "*" if "*" in known and not device.is_mig else None
 
 
 def _matches(key: str, device: DeviceInfo) -> bool:

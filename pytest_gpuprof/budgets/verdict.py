@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from pytest_gpuprof.budgets.budget import Budget, log_margin
@@ -16,6 +17,14 @@ from pytest_gpuprof.stats.decision import LOOKS, decide, mean_interval
 from pytest_gpuprof.stats.summary import needed_for_quantile, quantile, quantile_interval
 
 __all__ = ["BudgetRule", "confirm", "judge"]
+
+
+_FAMILIES: Mapping[Family, tuple[Family, ...]] = {
+    "device time": ("device time", "time"),
+    "device ratio": ("device ratio", "ratio"),
+    "utilization": ("utilization", "device time", "time"),
+}
+"""The families whose doubts concern a budget, where it is not only its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +77,19 @@ def judge(profile: Profile, budget: Budget) -> Verdict:
     verdict = replace(
         verdict, outcome=evidence.outcome, limit=limit, observed=evidence.observed, interval=evidence.interval
     )
-    verdict = replace(verdict, sentence=_sentence(budget, verdict, evidence.basis))
+    against = profile.efficiency.basis(kind.figure)
+    basis = f"{evidence.basis}; {against}" if against else evidence.basis
+    verdict = replace(verdict, sentence=_sentence(budget, verdict, basis))
     if verdict.outcome == "inconclusive" and profile.stop_reason.startswith("out of time"):
         sentence = f"{verdict.sentence}; {profile.stop_reason}: allow more with --gpu-profile-max-time"
         verdict = replace(verdict, sentence=sentence)
     doubts = [
         caution
         for caution in profile.cautions
-        if _spoils(caution, kind.family, verdict.outcome) and _concerns(caution, kind.legs)
+        if any((family, verdict.outcome) in caution.spoils for family in _FAMILIES.get(kind.family, (kind.family,)))
+        and _concerns(caution, kind.legs)
     ]
     return _doubted(verdict, doubts[0]) if doubts else verdict
-
-
-_PARENTS: Mapping[Family, Family] = {"device time": "time", "device ratio": "ratio"}
-
-
-def _spoils(caution: Caution, family: Family, outcome: Outcome) -> bool:
-    """Whether a doubt holds for a family of evidence, or for the one that it is a part of."""
-    return any((each, outcome) in caution.spoils for each in (family, _PARENTS.get(family, family)))
 
 
 def _concerns(caution: Caution, legs: frozenset[Any]) -> bool:
@@ -133,12 +137,7 @@ def per_round(profile: Profile, budget: Budget) -> tuple[float, ...]:
     kind = budget.meaning
     if kind.leg is not None:
         return getattr(profile, kind.leg).per_round(kind.figure, budget.stat)  # type: ignore[no-any-return]
-    if kind.figure == "throughput":
-        assert profile.items is not None  # else the reading is missing
-        return tuple(profile.items / seconds for seconds in profile.gpu.per_round("wall_time", budget.stat))
-    if kind.family in ("ratio", "device ratio"):
-        return profile.ratio_per_round(kind.figure, budget.stat)[1]
-    return ()
+    return profile.ratio_per_round(kind.figure, budget.stat)[1]
 
 
 def overhead_of(profile: Profile, budget: Budget) -> float:
@@ -146,8 +145,6 @@ def overhead_of(profile: Profile, budget: Budget) -> float:
     kind = budget.meaning
     if kind.leg is not None:
         return math.log1p(getattr(profile, kind.leg).overhead_bound(kind.figure))
-    if kind.figure == "throughput":
-        return math.log1p(profile.gpu.overhead_bound("wall_time"))
     return profile.overhead_of_ratio(kind.figure)
 
 
@@ -239,18 +236,25 @@ class BudgetRule:
     Args:
         budgets: what has to be decided, each with its limit on this device.
         items: declared items per call, for throughput.
+        work: further fields of the profile that a figure of its rounds needs: declared work, peaks.
         precise: relative half-width at which a figure without a budget is known well enough; 5 %, because nobody reads
             a speedup more exactly than that.
     """
 
-    def __init__(self, budgets: Sequence[tuple[Budget, float]], items: float | None, precise: float = 0.05) -> None:
+    def __init__(
+        self,
+        budgets: Sequence[tuple[Budget, float]],
+        items: float | None,
+        precise: float = 0.05,
+        work: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._budgets = [(budget, limit) for budget, limit in budgets if "rounds" in budget.needs]
-        self._items = items
+        self._work = {"items": items, **work}
         self._precise = precise
 
     def enough(self, legs: Mapping[str, Sequence[Round]]) -> str | None:
         """Return why no further round is needed, or ``None``."""
-        profile = _profile_of(legs, self._items)
+        profile = _profile_of(legs, self._work)
         count = max(len(rounds) for rounds in legs.values())
         if count not in LOOKS:
             return None
@@ -272,10 +276,10 @@ class BudgetRule:
         return f"known to {(high - low) / 2:.1%} after {len(values)} rounds"
 
 
-def _profile_of(legs: Mapping[str, Sequence[Round]], items: float | None) -> Profile:
+def _profile_of(legs: Mapping[str, Sequence[Round]], work: Mapping[str, Any]) -> Profile:
     """Return rounds as a profile, so that one piece of arithmetic serves the running and the finished measurement."""
     measured = {
         name: Measurement(name, None, rounds=tuple(legs[name])) if name in legs else Measurement.absent(name, "not run")
         for name in ("cpu", "gpu", "reference")
     }
-    return Profile("", measured["cpu"], measured["gpu"], measured["reference"], items=items)
+    return Profile("", measured["cpu"], measured["gpu"], measured["reference"], **work)

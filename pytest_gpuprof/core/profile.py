@@ -10,14 +10,15 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from pytest_gpuprof.core.efficiency import FIGURES, Efficiency
 from pytest_gpuprof.core.environment import Environment
 from pytest_gpuprof.core.errors import Unavailable
 from pytest_gpuprof.core.quantities import METRICS, format_quantity
 from pytest_gpuprof.core.results import Caution, Measurement, Reading, Verdict
 
-__all__ = ["Judge", "Profile"]
+__all__ = ["DERIVED", "Judge", "Profile"]
 
 
 class Judge(Protocol):
@@ -43,6 +44,9 @@ class Profile:
         environment: identity and state of the machine.
         threads: CPU threads the CPU leg was allowed.
         items, flops, bytes: declared work per call, ``None`` where not declared.
+        counts_flops: whether the FLOPs are counted (a reading of a leg) in place of being declared.
+        precision: the number format whose peak the FLOP rate is compared with.
+        peaks: the highest rates of the GPU leg's device, ``"flops"`` in FLOP/s and ``"bytes"`` in bytes per second.
         params: parameters given to the builder.
         not_judged: why budgets on the accelerator are not judged, empty if they are: a stand-in that nobody named.
         out_of_time: whether the session's time was used up before anything was measured.
@@ -62,6 +66,9 @@ class Profile:
     items: float | None = None
     flops: float | None = None
     bytes: float | None = None
+    counts_flops: bool = False
+    precision: str = "fp32"
+    peaks: Mapping[str, Reading] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     not_judged: str = ""
     out_of_time: bool = False
@@ -103,26 +110,53 @@ class Profile:
         """Items per joule of gross board energy; needs ``items=``."""
         return self.ratio("items_per_joule").require("items per joule")
 
+    @property
+    def flop_rate(self) -> float:
+        """FLOPs per second of GPU-leg wall time; needs ``flops=``."""
+        return self.ratio("flop_rate").require("the FLOP rate")
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes per second of GPU-leg wall time; needs ``bytes=``."""
+        return self.ratio("bandwidth").require("the bandwidth")
+
+    @property
+    def compute_utilization(self) -> float:
+        """FLOP rate ÷ the device's peak for this precision, over device time where the device has events."""
+        return self.ratio("compute_utilization").require("the compute utilization")
+
+    @property
+    def bandwidth_utilization(self) -> float:
+        """Bytes per second ÷ the device's peak bandwidth, over device time where the device has events."""
+        return self.ratio("bandwidth_utilization").require("the bandwidth utilization")
+
+    @property
+    def efficiency(self) -> Efficiency:
+        """Everything that follows from the work of a call."""
+        amounts = {
+            what: Reading(declared, quality="given")
+            for what in ("items", "flops", "bytes")
+            if (declared := getattr(self, what)) is not None
+        }
+        if self.counts_flops:
+            counted = [leg.reading("flops") for leg in (self.gpu, self.cpu)]
+            amounts["flops"] = next((each for each in counted if each.value is not None), counted[0])
+        return Efficiency(self.gpu, amounts, self.peaks, self.precision)
+
     def ratio(self, name: str) -> Reading:
-        """Return a derived figure as a :class:`Reading`; it is computed from the legs and never stored."""
+        """Return a figure of :data:`DERIVED` as a :class:`Reading`; it is computed from the legs and never stored."""
         if name in _TIME_RATIOS:
             missing, values = self.ratio_per_round(name)
             return missing or Reading(math.exp(statistics.fmean(map(math.log, values))), quality="derived")
-        if name == "energy_ratio":
-            return self._energy_ratio()
-        if self.items is None:
-            return Reading.unavailable("the workload does not declare items=", cause="no reading")
-        reading = self.gpu.reading("wall_time" if name == "throughput" else "energy")
-        if reading.value is None:
-            return reading
-        interval = None
-        if reading.interval is not None:
-            low, high = reading.interval
-            interval = (self.items / high, self.items / low) if low > 0 else None
-        return Reading(self.items / reading.value, interval=interval, quality="derived")
+        return self._energy_ratio() if name == "energy_ratio" else self.efficiency.reading(name)
 
     def ratio_per_round(self, name: str, stat: str = "median") -> tuple[Reading | None, tuple[float, ...]]:
-        """Return the ratio of each round for a ratio of times; or, first, the reading that says what is missing."""
+        """Return a derived figure in each round; or, first, the reading that says what is missing.
+
+        Both are empty for a figure that does not rest on rounds.
+        """
+        if name not in _TIME_RATIOS:
+            return self.efficiency.per_round(name, stat)
         above, below, metrics = _TIME_RATIOS[name]
         over, under = getattr(self, above), getattr(self, below)
         for leg, wanted in (*((under, metric) for metric in metrics), (over, "wall_time")):
@@ -134,9 +168,12 @@ class Profile:
         return None, tuple(high / low for high, low in pairs)
 
     def overhead_of_ratio(self, name: str) -> float:
-        """Return how far measuring itself can have moved a ratio of times, as a natural logarithm; else 0."""
+        """Return how far measuring itself can have moved a figure of :data:`DERIVED`, as a natural logarithm.
+
+        0 for a figure that does not rest on rounds.
+        """
         if name not in _TIME_RATIOS:
-            return 0.0
+            return math.log1p(self.efficiency.overhead_bound(name))
         above, below, metrics = _TIME_RATIOS[name]
         over, under = getattr(self, above), getattr(self, below)
         return math.log1p(over.overhead_bound("wall_time")) + math.log1p(under.overhead_bound(metrics[0]))
@@ -191,6 +228,10 @@ class Profile:
         for name in ("speedup", "device_speedup", "end_to_end_speedup", "speedup_over_reference", "energy_ratio"):
             if (reading := self.ratio(name)).value is not None:
                 lines.append(f"  {name.replace('_', ' ')}: {format_quantity(reading.value, 'x')}")
+        for name, figure in FIGURES.items():
+            if not name.startswith("device_") and (reading := self.ratio(name)).value is not None:
+                source = f" ({reading.source})" if reading.source else ""
+                lines.append(f"  {figure.title}: {format_quantity(reading.value, figure.unit)}{source}")
         lines += [f"  {verdict.sentence}" for verdict in self.verdicts]
         lines += [f"  caution: {caution}" for caution in self.cautions]
         return "\n".join(lines)
@@ -204,6 +245,9 @@ _TIME_RATIOS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "end_to_end_speedup": ("cpu", "gpu", ("wall_time", "upload_time", "download_time")),
     "speedup_over_reference": ("reference", "gpu", ("wall_time",)),
 }
+
+DERIVED: Final = (*_TIME_RATIOS, "energy_ratio", *FIGURES)
+"""Every figure that follows from the legs, by the name that :meth:`Profile.ratio` takes."""
 
 
 def _relative(reading: Reading) -> float:

@@ -25,6 +25,7 @@ __all__ = [
     "Conditions",
     "Device",
     "EnergyCounter",
+    "FlopCounter",
     "Meter",
     "PeakMemory",
     "RandomState",
@@ -33,6 +34,7 @@ __all__ = [
     "StoppingRule",
     "Threads",
     "Timer",
+    "Yardsticks",
 ]
 
 
@@ -115,6 +117,40 @@ class Threads(Protocol):
         """Allow ``count`` threads until the context ends, then restore what was before."""
 
 
+class FlopCounter(Protocol):
+    """Counts the floating-point operations of one call, as far as it knows the operators in it.
+
+    Attributes:
+        name: who counts, for sentences: ``"torch's FlopCounterMode"``.
+        knows: what it counts, for sentences: ``"matrix products, convolutions and attention"``.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102  # told in the class
+    @property
+    def knows(self) -> str: ...  # noqa: D102  # told in the class
+
+    def count(self, function: Callable[[], Any]) -> int:
+        """Return the operations of one call: by calling the function once, or by looking into what it compiles to."""
+
+
+class Yardsticks(Protocol):
+    """Work whose amount is known exactly, by which a device's own rates are measured (``pytest-gpuprof calibrate``).
+
+    Attributes:
+        precisions: of the matrix products that it may be able to do; empty if it has none.
+    """
+
+    @property
+    def precisions(self) -> Sequence[str]: ...  # noqa: D102  # told in the class
+
+    def copy(self, nbytes: int) -> Callable[[], object]:
+        """Return a callable that copies ``nbytes`` from one buffer of the device to another."""
+
+    def product(self, order: int, precision: str) -> Callable[[], object]:
+        """Return a callable that multiplies two square matrices: ``2 * order**3`` operations."""
+
+
 class Device(Protocol):
     """An opened device: what a builder is given, and what can be done with it.
 
@@ -127,6 +163,9 @@ class Device(Protocol):
         compilations: tells how often the framework has compiled so far, ``None`` if it does not count.
         random: the generators its builders may draw from.
         lacks: for an ability that is ``None`` and that a figure needs, the reason to show, by attribute name.
+
+    Two more abilities are looked for and need not be there at all: ``flop_counter`` (a :class:`FlopCounter`) and
+    ``yardsticks`` (:class:`Yardsticks`).
     """
 
     @property
@@ -269,7 +308,11 @@ class Board(Protocol):
         """Return its state now."""
 
     def facts(self) -> Environment:
-        """Return what identifies it and what state it is in."""
+        """Return what identifies it and what state it is in.
+
+        A board that knows the highest rates of its device tells them in the identity as
+        ``gpu_peak_fp32_flops`` (per second; a key for each precision) and ``gpu_peak_bytes_per_s``.
+        """
 
 
 class StoppingRule(Protocol):

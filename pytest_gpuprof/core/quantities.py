@@ -17,6 +17,7 @@ from pytest_gpuprof.core.errors import BudgetError
 
 __all__ = [
     "METRICS",
+    "PRECISIONS",
     "Family",
     "Metric",
     "Unit",
@@ -25,14 +26,23 @@ __all__ = [
     "scale_for",
 ]
 
-Unit = Literal["s", "B", "J", "W", "x", "1/s", "1/J", "Hz", "°C", "1"]
-"""Base units: second, byte, joule, watt, ratio, items per second, items per joule, hertz, degree Celsius, a count."""
+Unit = Literal[
+    "s", "B", "J", "W", "x", "1/s", "1/J", "Hz", "°C", "1",
+    "FLOP", "FLOP/s", "B/s", "FLOP/B", "FLOP/J", "Js", "share",
+]  # fmt: skip
+"""Base units: second, byte, joule, watt, ratio, items per second, items per joule, hertz, degree Celsius, a count;
+floating-point operations, these per second, bytes per second, operations per byte, operations per joule, joule seconds,
+and the part of a whole, which people write as ``40%``."""
 
-Family = Literal["time", "cpu time", "device time", "ratio", "device ratio", "memory", "energy"]
+Family = Literal["time", "cpu time", "device time", "ratio", "device ratio", "memory", "energy", "utilization"]
 """What kind of evidence a figure rests on: it decides which doubts can spoil a verdict on it. Time is the GPU leg's.
 
-A doubt about a time or a ratio holds for what is taken from device events too; not the other way round.
+A doubt about a time or a ratio holds for what is taken from device events too, and one about a time for a utilization,
+which is work over that time; not the other way round.
 """
+
+PRECISIONS: Final = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8")
+"""The number formats for which a device has a peak rate of its own, by the names that datasheets use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +81,12 @@ METRICS: Final[Mapping[str, Metric]] = {
         Metric("sm_clock", "Hz", "multiprocessor clock", adds_up=False),
         Metric("temperature", "°C", "temperature", adds_up=False),
         Metric("other_processes", "1", "other processes on the GPU", adds_up=False),
+        Metric("flops", "FLOP", "FLOPs per call, counted"),
     )
 }
 """The built-in metrics by name. A third-party meter brings its own :class:`Metric`."""
+
+_DECIMAL: Final[Mapping[str, float]] = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 
 _SCALES: Final[Mapping[Unit, Mapping[str, float]]] = {
     "s": {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0},
@@ -97,6 +110,15 @@ _SCALES: Final[Mapping[Unit, Mapping[str, float]]] = {
     "Hz": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
     "°C": {"°C": 1.0, "C": 1.0},
     "1": {"": 1.0},
+    "FLOP": {f"{prefix}FLOP": factor for prefix, factor in _DECIMAL.items()},
+    "FLOP/s": {f"{prefix}{name}": factor for name in ("FLOP/s", "FLOPS") for prefix, factor in _DECIMAL.items()},
+    "B/s": {
+        f"{prefix}B/s": factor for prefix, factor in ({**_DECIMAL, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}).items()
+    },
+    "FLOP/B": {"FLOP/B": 1.0},
+    "FLOP/J": {f"{prefix}FLOP/J": factor for prefix, factor in _DECIMAL.items()},
+    "Js": {"uJs": 1e-6, "µJs": 1e-6, "mJs": 1e-3, "Js": 1.0},
+    "share": {"": 1.0, "%": 0.01},
 }
 
 # The units a formatted figure may take, smallest first. Decimal for time, energy and power; binary for memory,
@@ -112,6 +134,13 @@ _LADDERS: Final[Mapping[Unit, tuple[tuple[str, float], ...]]] = {
     "Hz": (("Hz", 1.0), ("kHz", 1e3), ("MHz", 1e6), ("GHz", 1e9)),
     "°C": (("°C", 1.0),),
     "1": (("", 1.0),),
+    "FLOP": tuple((f"{prefix}FLOP", factor) for prefix, factor in _DECIMAL.items()),
+    "FLOP/s": tuple((f"{prefix}FLOP/s", factor) for prefix, factor in _DECIMAL.items()),
+    "B/s": tuple((f"{prefix}B/s", factor) for prefix, factor in _DECIMAL.items()),  # decimal, as datasheets write it
+    "FLOP/B": (("FLOP/B", 1.0),),
+    "FLOP/J": tuple((f"{prefix}FLOP/J", factor) for prefix, factor in _DECIMAL.items()),
+    "Js": (("µJs", 1e-6), ("mJs", 1e-3), ("Js", 1.0)),
+    "share": (("%", 0.01),),
 }
 
 _EXAMPLES: Final[Mapping[Unit, str]] = {
@@ -125,6 +154,13 @@ _EXAMPLES: Final[Mapping[Unit, str]] = {
     "Hz": "'1.5 GHz'",
     "°C": "'60 C'",
     "1": "5",
+    "FLOP": "'17 GFLOP'",
+    "FLOP/s": "'67 TFLOP/s'",
+    "B/s": "'900 GB/s'",
+    "FLOP/B": "'10 FLOP/B'",
+    "FLOP/J": "'50 GFLOP/J'",
+    "Js": "'0.1 Js'",
+    "share": "'40%'",
 }
 
 _TEXT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
@@ -148,6 +184,8 @@ def parse_quantity(value: object, unit: Unit, *, what: str = "the limit", zero: 
     True
     >>> parse_quantity("5x", "x")
     5.0
+    >>> parse_quantity("40%", "share")
+    0.4
     """
     if isinstance(value, str):
         number = _parse_text(value, unit, what)
@@ -212,10 +250,12 @@ def format_quantity(value: float, unit: Unit, *, digits: int = 3, ascii_only: bo
     '2.1 us'
     >>> format_quantity(3.14159, "x")
     '3.14x'
+    >>> format_quantity(0.431, "share")
+    '43.1%'
     """
     suffix, factor = scale_for([value], unit)
     number = format_number(value / factor, digits)
-    gap = "" if unit in ("x", "1") or suffix.startswith("/") else " "
+    gap = "" if unit in ("x", "1", "share") or suffix.startswith("/") else " "
     text = f"{number}{gap}{suffix}"
     return text.replace("µ", "u").replace("°", "") if ascii_only else text
 

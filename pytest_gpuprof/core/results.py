@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 Leg = Literal["cpu", "gpu", "reference"]
-Quality = Literal["measured", "derived", "estimated", "simulated"]
+Quality = Literal["measured", "derived", "estimated", "simulated", "given"]
 Cause = Literal["no device", "no reading", "not asked for"]
 Outcome = Literal["met", "missed", "inconclusive", "unavailable", "not enforced"]
 
@@ -44,6 +44,7 @@ class Reading:
         interval: the 95 % interval of the value where the instrument can bound its error.
         quality: ``"measured"``, or the word that must be shown beside the figure.
         cause: for an unavailable reading, whether the device is missing, or only the reading, or nobody asked.
+        source: where the figure is from, where that has to be told: the facts it was derived from, what counted it.
 
     >>> Reading.unavailable("no NVIDIA driver is loaded").value is None
     True
@@ -54,6 +55,7 @@ class Reading:
     interval: tuple[float, float] | None = None
     quality: Quality = "measured"
     cause: Cause = "no reading"
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.value is None:

@@ -14,14 +14,18 @@ import numbers
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pytest_gpuprof.core.errors import WorkloadError
+from pytest_gpuprof.core.quantities import PRECISIONS
 
-__all__ = ["Check", "Workload", "as_workload", "call", "workload"]
+__all__ = ["AUTO", "Check", "Workload", "as_workload", "call", "workload"]
 
 Amount: TypeAlias = "float | int | Callable[..., float]"
 """Declared work per call: a number, or a function of the builder's parameters."""
+
+AUTO: Final = "auto"
+"""As ``flops=``: let the framework count them, in a pass of its own."""
 
 Check: TypeAlias = "bool | Mapping[str, float] | Callable[[Any, Any], object]"
 """How to compare the legs' outputs: yes or no, ``dict(rtol=, atol=)``, or a function that raises or returns False."""
@@ -41,7 +45,9 @@ class Workload:
         check: how to compare the legs' outputs; ``None`` means the default of the form (only :func:`call` compares).
         reset: runs untimed before each call, for callables that change what they work on. It takes no argument, or
             the callable that was built.
-        items, flops, bytes: declared work per call.
+        items, flops, bytes: declared work per call; ``flops="auto"`` has them counted, where the framework can.
+        precision: in which number format it mostly computes (``"fp32"``, ``"bf16"``, …), which decides the peak it is
+            compared with; ``None`` for fp32.
         arguments: for :func:`call`, the arguments to move to each device.
         home: the function whose module tells the framework, ``None`` for the builder itself.
 
@@ -58,8 +64,9 @@ class Workload:
     check: Check | None = None
     reset: Callable[..., object] | None = None
     items: Amount | None = None
-    flops: Amount | None = None
+    flops: Amount | str | None = None
     bytes: Amount | None = None
+    precision: str | None = None
     arguments: tuple[Any, ...] | None = field(default=None, repr=False)
     home: Callable[..., Any] | None = field(default=None, repr=False)
 
@@ -67,7 +74,12 @@ class Workload:
         if not self.name:
             raise WorkloadError("a workload has an empty name; give it one with name=")
         for what in ("items", "flops", "bytes"):
-            _check_amount(what, getattr(self, what))
+            if not (what == "flops" and self.counts_flops):
+                _check_amount(what, getattr(self, what))
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise WorkloadError(
+                f"precision= of {self.name!r} is {self.precision!r}; it takes one of {', '.join(PRECISIONS)}"
+            )
         if self.reset is not None and not callable(self.reset):
             raise WorkloadError(f"reset= of {self.name!r} is {self.reset!r}; it takes a function")
         check = self.check
@@ -83,8 +95,11 @@ class Workload:
             )
 
     def amount(self, what: str, params: Mapping[str, Any]) -> float | None:
-        """Return the declared ``items``, ``flops`` or ``bytes`` per call for these builder parameters."""
-        declared = getattr(self, what)
+        """Return the declared ``items``, ``flops`` or ``bytes`` per call for these builder parameters.
+
+        ``None`` where nothing is declared, and for FLOPs that are to be counted.
+        """
+        declared = None if what == "flops" and self.counts_flops else getattr(self, what)
         if callable(declared):
             wanted = inspect.signature(declared).parameters
             everything = any(each.kind is each.VAR_KEYWORD for each in wanted.values())
@@ -94,6 +109,11 @@ class Workload:
             _check_amount(what, declared)
         return None if declared is None else float(declared)
 
+    @property
+    def counts_flops(self) -> bool:
+        """Whether its FLOPs are to be counted."""
+        return isinstance(self.flops, str) and self.flops == AUTO
+
     def _defaults(self) -> dict[str, Any]:
         parameters = list(inspect.signature(self.builder).parameters.values())[1 if self.parameter else 0 :]
         return {each.name: each.default for each in parameters if each.default is not each.empty}
@@ -102,9 +122,12 @@ class Workload:
 def _check_amount(what: str, amount: object) -> None:
     if amount is None or (callable(amount) and not isinstance(amount, type)):
         return
+    if isinstance(amount, str) and amount == AUTO:
+        raise WorkloadError(f"{what}= is 'auto', and only FLOPs can be counted; give {what}= as a number or a function")
     real = isinstance(amount, numbers.Real) and not isinstance(amount, bool)  # NumPy's numbers are real ones too
     if not real or not 0 < float(amount) < float("inf"):  # type: ignore[arg-type]  # checked to be real
-        raise WorkloadError(f"{what}= is {amount!r}; it takes a number above 0, or a function of the parameters")
+        auto = ", or 'auto'" if what == "flops" else ""
+        raise WorkloadError(f"{what}= is {amount!r}; it takes a number above 0, or a function of the parameters{auto}")
 
 
 def as_workload(
@@ -227,14 +250,15 @@ def workload(
     check: Check | None = None,
     reset: Callable[..., object] | None = None,
     items: Amount | None = None,
-    flops: Amount | None = None,
+    flops: Amount | str | None = None,
     bytes: Amount | None = None,  # noqa: A002  # the word users know
+    precision: str | None = None,
 ) -> Any:
     """Decorate a builder, so that it is a workload with its options.
 
     Args:
         builder: the builder; decorate with or without parentheses.
-        name, backend, cpu, reference, check, reset, items, flops, bytes: as in :class:`Workload`.
+        name, backend, cpu, reference, check, reset, items, flops, bytes, precision: as in :class:`Workload`.
 
     Returns:
         The :class:`Workload`.
@@ -254,6 +278,7 @@ def workload(
         "items": items,
         "flops": flops,
         "bytes": bytes,
+        "precision": precision,
     }
 
     def decorate(source: Callable[..., Any]) -> Workload:

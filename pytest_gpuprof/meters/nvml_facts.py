@@ -75,6 +75,8 @@ _IDENTITY = (
     _Fact("gpu_memory_bytes", "nvmlDeviceGetMemoryInfo", write=lambda memory: int(memory.total)),
     _Fact("gpu_max_sm_clock_hz", "nvmlDeviceGetMaxClockInfo", (SM_CLOCK,), _hz),
     _Fact("gpu_max_memory_clock_hz", "nvmlDeviceGetMaxClockInfo", (MEMORY_CLOCK,), _hz),
+    _Fact("gpu_cores", "nvmlDeviceGetNumGpuCores", write=int),
+    _Fact("gpu_memory_bus_bits", "nvmlDeviceGetMemoryBusWidth", write=int),
     _Fact("gpu_power_limit_w", "nvmlDeviceGetEnforcedPowerLimit", write=_watts),
     _Fact("gpu_default_power_limit_w", "nvmlDeviceGetPowerManagementDefaultLimit", write=_watts),
     _Fact("gpu_ecc", "nvmlDeviceGetEccMode", write=lambda modes: bool(modes[0])),

@@ -30,9 +30,13 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
      "for a gate: inconclusive and unavailable fail, a GPU is required, xdist is refused; implies --gpu-profile where "
      "it is on the command line"),
     ("export", "linelist", "FORMAT:PATH", "write the records, e.g. json:gpu.json; may be given several times"),
+    ("peaks", "linelist", "DEVICE: RATE=…",
+     "the highest rates of a device, for utilization: e.g. 'NVIDIA H200: bandwidth=4.8 TB/s, bf16=989 TFLOP/s'; may be "
+     "given several times (default: calibrated, else derived from the device)"),
     ("columns", "string", "LIST",
      "columns of the table, of cpu,gpu,device,speedup,reference,over-reference,first,memory,cpu-memory,energy,power,"
-     "verdict (default: those with something to say)"),
+     "throughput,flop-rate,bandwidth,compute-utilization,bandwidth-utilization,verdict "
+     "(default: those with something to say)"),
     ("sort", "string", ("name", "speedup", "time"), "order of the table's rows (default: as they ran)"),
     ("group-by", "string", ("file", "device"), "one table per file or per device (default: one table)"),
     ("xdist", "string", ("lock", "assign", "off"),

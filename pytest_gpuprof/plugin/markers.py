@@ -29,6 +29,7 @@ PROFILE_OPTIONS = (
     "flops",
     "bytes",
     "items",
+    "precision",
     "cpu_threads",
     "rounds",
     "max_time",

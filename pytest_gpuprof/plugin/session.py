@@ -92,6 +92,7 @@ class Session:
                 backend=settings.backend,
                 metrics=settings.metrics,
                 plan=settings.plan,
+                peaks=settings.peaks,
                 exclusive=self._locks,
                 watch=self._progress.say,
                 only_devices_name=True,

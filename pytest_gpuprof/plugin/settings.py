@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
+from pytest_gpuprof.ceilings import Ceilings
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.job import needs_of
 from pytest_gpuprof.plugin.switch import option
@@ -32,6 +33,11 @@ COLUMNS = (
     "cpu-memory",
     "energy",
     "power",
+    "throughput",
+    "flop-rate",
+    "bandwidth",
+    "compute-utilization",
+    "bandwidth-utilization",
     "verdict",
 )
 """The columns of the table, by the names of ``--gpu-profile-columns``."""
@@ -67,6 +73,7 @@ class Settings:
     workers: int
     worker: str | None
     budgets: tuple[tuple[str, Mapping[str, Any]], ...]
+    peaks: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -115,6 +122,7 @@ class Settings:
             workers=workers,
             worker=worker,
             budgets=tuple(budget_rules(config.getini("gpu_profile_budgets") or ())),
+            peaks=_peaks(get("peaks") or ()),
         )
 
     @property
@@ -200,8 +208,19 @@ def check_exports(exports: Sequence[Export], formats: Sequence[str], base: Path)
 _RULE = re.compile(r"\s*(?P<pattern>\S.*?)\s*:(?P<budgets>\s*[^\W\d]\w*\s*=.*)")
 
 
-def budget_rules(lines: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the ini's budgets as pairs of pattern and keywords, in their order.
+def _peaks(lines: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the peaks by device; what they mean is found out now, not after measuring."""
+    peaks: dict[str, Mapping[str, Any]] = {}
+    for device, rates in budget_rules(lines, "gpu_profile_peaks", "NVIDIA H200: bandwidth=4.8 TB/s"):
+        peaks[device] = {**peaks.get(device, {}), **rates}
+    Ceilings(peaks)
+    return peaks
+
+
+def budget_rules(
+    lines: Sequence[str], name: str = "gpu_profile_budgets", example: str = "tests/kernels/*: min_speedup=2"
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the ini's budgets as pairs of pattern and keywords, in their order; peaks are written in the same way.
 
     A line reads ``PATTERN: keyword=value, keyword=value``. A value with a comma in it is quoted. The pattern is matched
     against the node id and its parts; ``*`` matches anything, and ``[`` is literal.
@@ -216,20 +235,17 @@ def budget_rules(lines: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
     for line in lines:
         match = _RULE.fullmatch(line)
         if match is None:
-            raise UsageError(
-                f"gpu_profile_budgets has the line {line!r}; write PATTERN: keyword=value, e.g. "
-                "tests/kernels/*: min_speedup=2"
-            )
-        rules.append((match["pattern"], dict(_assignments(match["budgets"], line))))
+            raise UsageError(f"{name} has the line {line!r}; write PATTERN: keyword=value, e.g. {example}")
+        rules.append((match["pattern"], dict(_assignments(match["budgets"], line, name))))
     return rules
 
 
-def _assignments(text: str, line: str) -> list[tuple[str, Any]]:
+def _assignments(text: str, line: str, name: str) -> list[tuple[str, Any]]:
     found = []
     for part in _split(text):
         keyword, equals, value = part.partition("=")
         if not equals or not keyword.strip().isidentifier():
-            raise UsageError(f"gpu_profile_budgets has {part.strip()!r} in the line {line!r}; write keyword=value")
+            raise UsageError(f"{name} has {part.strip()!r} in the line {line!r}; write keyword=value")
         found.append((keyword.strip(), _value(value.strip())))
     return found
 

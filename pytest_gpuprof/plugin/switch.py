@@ -28,8 +28,9 @@ def option(config: pytest.Config, name: str) -> Any:
 def marker_help() -> tuple[str, str]:
     """Return the markers with their meaning, as ``pytest --markers`` shows them."""
     return (
-        "gpu_profile(*, name, devices, backend, cpu, reference, check, flops, bytes, items, cpu_threads, rounds, "
-        "max_time, cache, transfers, reset, params, metrics): how to measure this test's workload (pytest-gpuprof).",
+        "gpu_profile(*, name, devices, backend, cpu, reference, check, flops, bytes, items, precision, cpu_threads, "
+        "rounds, max_time, cache, transfers, reset, params, metrics): how to measure this test's workload "
+        "(pytest-gpuprof).",
         "gpu_budget(*, min_speedup, max_gpu_time, max_gpu_memory, max_energy, …, stat='median', confidence=0.95, "
         "reason, enforce=True, profile): limits that fail the test when they are missed, in base units or with a unit, "
         "or by device name, e.g. min_speedup={'H200': 40, '*': 5} (pytest-gpuprof).",

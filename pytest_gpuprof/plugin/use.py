@@ -67,8 +67,8 @@ class GpuProfile:
         Args:
             workload: a builder, a workload, or ``call(function, arguments…)``.
             options: as in :func:`pytest_gpuprof.profile`: name, devices, backend, cpu, reference, check, flops, bytes,
-                items, cpu_threads, rounds, max_time, cache, transfers, reset, params, metrics. They go before the
-                marker's.
+                items, precision, cpu_threads, rounds, max_time, cache, transfers, reset, params, metrics. They go
+                before the marker's.
         """
         __tracebackhide__ = True
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_gpuprof.core.efficiency import FIGURES
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.quantities import Unit, format_number, scale_for
 from pytest_gpuprof.core.results import Measurement, Reading
@@ -73,6 +74,11 @@ def _reference(profile: Profile) -> Measurement:
     return profile.reference
 
 
+def _work(figure: str, title: str) -> _Column:
+    unit = FIGURES[figure].unit
+    return _Column(title, unit, lambda p: p.ratio(figure), lambda p: p.ratio_per_round(figure)[1])
+
+
 _COLUMNS: Mapping[str, _Column] = {
     "cpu": _Column("CPU", "s", lambda p: p.cpu.reading("wall_time"), _samples(_cpu, "wall_time")),
     "gpu": _Column("GPU", "s", lambda p: p.gpu.reading("wall_time"), _samples(_gpu, "wall_time")),
@@ -92,9 +98,15 @@ _COLUMNS: Mapping[str, _Column] = {
     "cpu-memory": _Column("CPU memory", "B", lambda p: p.cpu.reading("memory")),
     "energy": _Column("energy", "J", lambda p: p.gpu.reading("energy")),
     "power": _Column("power", "W", lambda p: p.gpu.reading("power")),
+    "throughput": _work("throughput", "items"),
+    "flop-rate": _work("flop_rate", "FLOP rate"),
+    "bandwidth": _work("bandwidth", "bandwidth"),
+    "compute-utilization": _work("compute_utilization", "of peak FLOP"),
+    "bandwidth-utilization": _work("bandwidth_utilization", "of peak bandwidth"),
 }
 
-_ALWAYS = ("cpu", "gpu", "speedup", "over-reference", "cpu-memory", "memory", "energy")
+_ALWAYS = ("cpu", "gpu", "speedup", "over-reference", "cpu-memory", "memory", "energy",
+           "compute-utilization", "bandwidth-utilization")  # fmt: skip
 """Columns that are shown by themselves if any row has something to say in them; the others are shown when named."""
 
 _BASE_DIGITS = 3

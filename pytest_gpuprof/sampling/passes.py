@@ -1,4 +1,4 @@
-"""Passes of their own, never inside timed rounds: peak memory, energy, and the latency of single calls.
+"""Passes of their own, never inside timed rounds: peak memory, energy, FLOPs, and the latency of single calls.
 
 Each builds its leg anew, so that one pass cannot see what another left behind.
 """
@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from pytest_gpuprof.core.protocols import EnergyCounter, PeakMemory
+from pytest_gpuprof.core.protocols import EnergyCounter, FlopCounter, PeakMemory
 from pytest_gpuprof.core.results import Caution, Quality, Reading
 from pytest_gpuprof.sampling.legs import BuiltLeg, LegPlan, built
 from pytest_gpuprof.sampling.loop import call_repeatedly, seconds_of
@@ -19,7 +19,7 @@ from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.quiet import quiet, threads_limited
 from pytest_gpuprof.stats.energy import EnergyWindow, energy_per_call, mean_power
 
-__all__ = ["PassResult", "energy_pass", "latency_pass", "memory_pass"]
+__all__ = ["PassResult", "energy_pass", "flops_pass", "latency_pass", "memory_pass"]
 
 _WARM_CALLS = 2
 """The allocator's cache and the libraries' workspaces are filled by the first calls, and not by the third."""
@@ -84,6 +84,31 @@ def _one_memory_pass(plan: LegPlan, memory: PeakMemory, threads: int) -> tuple[i
         peak = memory.peak_bytes()
         del output
     return max(0, peak - before_builder), max(0, peak - before_call)
+
+
+def flops_pass(plan: LegPlan, counter: FlopCounter, *, threads: int, quality: Quality) -> PassResult:
+    """Count the floating-point operations of one call, after one that is not counted and may still compile.
+
+    Args:
+        plan: the leg.
+        counter: what counts.
+        threads: CPU threads the leg may use.
+        quality: of the reading; ``"estimated"`` for a counter that does not know every operator.
+    """
+    with threads_limited(plan.device.threads, threads), built(plan) as leg:
+        leg.call()
+        leg.prepare()
+        try:
+            counted = counter.count(leg.function)
+            plan.device.synchronize()
+        except Exception as error:  # the call went well before it was watched
+            why = f"{counter.name} failed ({type(error).__name__}: {error}); give flops= yourself"
+            return PassResult({"flops": Reading.unavailable(why)}, calls=2)
+    if counted <= 0:
+        why = f"{counter.name} counted nothing: it knows {counter.knows}; give flops= yourself"
+        return PassResult({"flops": Reading.unavailable(why)}, calls=2)
+    source = f"counted by {counter.name} (only {counter.knows})"
+    return PassResult({"flops": Reading(float(counted), quality=quality, source=source)}, calls=2)
 
 
 def latency_pass(plan: LegPlan, calls: int, *, threads: int, seconds: float, warmup_s: float = 0.2) -> PassResult:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Environment
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.profile import DERIVED, Profile
 from pytest_gpuprof.core.results import Caution, Measurement, Reading, Round, Verdict
 
 __all__ = ["SCHEMA", "builtins_of", "profile_from", "record_of"]
@@ -53,18 +53,6 @@ def record_of(profile: Profile, *, test: str = "", attempt: int = 1) -> dict[str
         test: the node id of the test, empty outside pytest.
         attempt: how often the test has been run, for reruns.
     """
-    ratios = {
-        name: _reading(profile.ratio(name))
-        for name in (
-            "speedup",
-            "device_speedup",
-            "end_to_end_speedup",
-            "speedup_over_reference",
-            "energy_ratio",
-            "throughput",
-            "items_per_joule",
-        )
-    }
     record: dict[str, Any] = builtins_of(
         {
             "schema": SCHEMA,
@@ -73,12 +61,19 @@ def record_of(profile: Profile, *, test: str = "", attempt: int = 1) -> dict[str
             "name": profile.name,
             "backend": profile.backend,
             "legs": {leg: _measurement(getattr(profile, leg)) for leg in ("cpu", "gpu", "reference")},
-            "derived": ratios,
+            "derived": {name: _reading(profile.ratio(name)) for name in DERIVED},
             "verdicts": [_verdict(verdict) for verdict in profile.verdicts],
             "cautions": [_caution(caution) for caution in profile.cautions],
             "stop_reason": profile.stop_reason,
             "cpu_threads": profile.threads,
-            "work": {"items": profile.items, "flops": profile.flops, "bytes": profile.bytes},
+            "work": {
+                "items": profile.items,
+                "flops": profile.flops,
+                "bytes": profile.bytes,
+                "counts_flops": profile.counts_flops,
+                "precision": profile.precision,
+                "peaks": {what: _reading(reading) for what, reading in profile.peaks.items()},
+            },
             "params": {name: _short(value) for name, value in profile.params.items()},
             "not_judged": profile.not_judged,
             "out_of_time": profile.out_of_time,
@@ -100,7 +95,8 @@ def _short(value: Any) -> Any:
 def _reading(reading: Reading) -> dict[str, Any]:
     if reading.value is None:
         return {"unavailable": reading.reason, "cause": reading.cause}
-    return {"value": reading.value, "interval": reading.interval, "quality": reading.quality}
+    stored = {"value": reading.value, "interval": reading.interval, "quality": reading.quality}
+    return {**stored, "source": reading.source} if reading.source else stored
 
 
 def _measurement(measurement: Measurement) -> dict[str, Any]:
@@ -199,6 +195,9 @@ def _profile(record: Mapping[str, Any]) -> Profile:
         items=work["items"],
         flops=work["flops"],
         bytes=work["bytes"],
+        counts_flops=work["counts_flops"],
+        precision=work["precision"],
+        peaks={what: _reading_from(reading) for what, reading in work["peaks"].items()},
         params=record["params"],
         not_judged=record["not_judged"],
         out_of_time=record["out_of_time"],
@@ -240,7 +239,8 @@ def _measurement_from(leg: Any, part: Mapping[str, Any]) -> Measurement:
 def _reading_from(part: Mapping[str, Any]) -> Reading:
     if "unavailable" in part:
         return Reading.unavailable(part["unavailable"], part["cause"])
-    return Reading(part["value"], interval=_pair(part["interval"]), quality=part["quality"])
+    interval, source = _pair(part["interval"]), part.get("source", "")
+    return Reading(part["value"], interval=interval, quality=part["quality"], source=source)
 
 
 def _pair(interval: Any) -> tuple[float, float] | None:

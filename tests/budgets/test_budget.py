@@ -41,6 +41,8 @@ def test_the_keywords_are_the_ones_users_know() -> None:
         "min_energy_ratio": ("x", {"cpu", "gpu"}, {"energy", "package energy"}),
         "min_throughput": ("1/s", {"gpu"}, {"rounds"}),
         "min_items_per_joule": ("1/J", {"gpu"}, {"energy"}),
+        "min_compute_utilization": ("share", {"gpu"}, {"rounds", "device events", "flop count"}),
+        "min_bandwidth_utilization": ("share", {"gpu"}, {"rounds", "device events"}),
     }
 
 
@@ -48,11 +50,24 @@ def test_the_keywords_are_the_ones_users_know() -> None:
 def test_each_keyword_stands_for_one_figure(kind: Kind) -> None:
     """The key is the keyword; a ratio has no leg of its own; the prefix is the direction; options are no keywords."""
     assert KINDS[kind.keyword] is kind
-    assert (kind.leg is None) == (kind.unit in ("x", "1/s", "1/J"))
+    assert (kind.leg is None) == (kind.unit in ("x", "1/s", "1/J", "share"))
     assert kind.leg is None or kind.legs == {kind.leg}
     assert kind.at_least is kind.keyword.startswith("min_")
     assert kind.keyword not in OPTIONS
     assert kind.title
+
+
+@pytest.mark.parametrize(("value", "limit"), [(0.4, 0.4), ("40%", 0.4), ("0.4", 0.4), (1, 1.0)])
+def test_a_utilization_is_a_part_of_the_peak(value: Any, limit: float) -> None:
+    """As a fraction or in percent."""
+    assert Budget("min_compute_utilization", value).limits == {"*": pytest.approx(limit)}
+
+
+@pytest.mark.parametrize("value", [40, "140%", {"H200": 1.1}])
+def test_more_than_the_peak_is_no_limit(value: Any) -> None:
+    """40 is meant to be 40 %, and would never be met."""
+    with pytest.raises(BudgetError, match=r"which is more than the whole peak; write 0\.4 or '40%'"):
+        Budget("min_bandwidth_utilization", value)
 
 
 def test_a_keyword_of_ones_own_says_its_direction() -> None:

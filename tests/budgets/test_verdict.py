@@ -37,6 +37,8 @@ FIGURES: Mapping[str, float] = {
     "min_energy_ratio": 2.0,
     "min_throughput": 100_000.0,
     "min_items_per_joule": 50.0,
+    "min_compute_utilization": 0.4,
+    "min_bandwidth_utilization": 0.2,
 }
 """What each keyword limits, on the profile below."""
 
@@ -60,6 +62,9 @@ def measured(**parts: Any) -> Profile:
         ),
         [0.003] * 3,
         items=100,
+        flops=1e9,
+        bytes=1e8,
+        peaks={"flops": Reading(5e12, quality="derived"), "bytes": Reading(1e12, quality="derived")},
         **parts,
     )
 
@@ -101,7 +106,7 @@ def test_a_figure_that_is_missing_is_unavailable_with_its_reason(keyword: str) -
     """And the cause decides later whether that skips the test or fails it."""
     lost = Reading.unavailable("the driver is gone", cause="no reading")
     nothing = [Measurement(leg, CARD, missing=lost) for leg in ("cpu", "gpu", "reference")]
-    verdict = judge(profile_of(*nothing, items=100), Budget(keyword, 5))
+    verdict = judge(profile_of(*nothing, items=100, flops=5, bytes=5), Budget(keyword, FIGURES[keyword]))
     assert (verdict.outcome, verdict.cause, verdict.observed) == ("unavailable", "no reading", None)
     assert verdict.sentence.endswith("is unavailable, because the driver is gone")
 
@@ -164,7 +169,7 @@ def test_out_of_time_every_budget_is_inconclusive() -> None:
     """Nothing was measured, and that is no fault of the machine's: a gate does not pass, and does not skip."""
     nothing = profile_of(out_of_time=True)
     for keyword in KINDS:
-        verdict = judge(dataclasses.replace(nothing, items=5), Budget(keyword, 5))
+        verdict = judge(dataclasses.replace(nothing, items=5, flops=5, bytes=5), Budget(keyword, FIGURES[keyword]))
         assert (verdict.outcome, verdict.sentence) == ("inconclusive", f"{keyword} is inconclusive: out of time")
 
 
@@ -326,9 +331,12 @@ def test_a_doubt_spoils_a_verdict_only_in_its_direction_and_family(keyword: str,
     kind = KINDS[keyword]
     better = 2.0 if (outcome == "met") != kind.at_least else 0.5
     budget = Budget(keyword, FIGURES[keyword] * better)
-    others = [
-        family for family in ("time", "ratio", "memory", "energy") if family not in (kind.family, kind.family[7:])
-    ]
+    concerned = {
+        "utilization": {"utilization", "device time", "time"},
+        "device time": {"device time", "time"},
+        "device ratio": {"device ratio", "ratio"},
+    }.get(kind.family, {kind.family})
+    others = {"time", "device time", "ratio", "device ratio", "memory", "energy", "utilization"} - concerned
     assert judge(measured(), budget).outcome == outcome
     assert judge(measured(cautions=(doubt(*others),)), budget).outcome == outcome
     verdict = judge(measured(cautions=(doubt(kind.family, outcomes=(spoilt,)),)), budget)

@@ -159,6 +159,11 @@ def test_more_digits_are_closer(value: float) -> None:
         (60.0, "°C", "60 °C"),
         (2.0, "1", "2"),
         (-0.002, "J", "-2 mJ"),
+        (66.9e12, "FLOP/s", "66.9 TFLOP/s"),
+        (4.8e12, "B/s", "4.8 TB/s"),
+        (0.431, "share", "43.1%"),
+        (1.5, "share", "150%"),
+        (0.0021, "Js", "2.1 mJs"),
     ],
 )
 def test_shown_as_people_write_it(value: float, unit: Unit, shown: str) -> None:
@@ -186,4 +191,5 @@ def test_metrics_are_keyed_by_their_name() -> None:
     assert all(name == metric.name and metric.unit in UNITS for name, metric in METRICS.items())
     assert {name for name, metric in METRICS.items() if metric.adds_up} == {
         "wall_time", "device_time", "upload_time", "download_time", "first_call", "latency", "energy", "package_energy",
+        "flops",
     }  # fmt: skip

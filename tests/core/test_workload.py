@@ -147,6 +147,26 @@ def test_the_first_parameter_counts_only_if_it_is_required() -> None:
 # -- options ----------------------------------------------------------------------------------------------------------
 
 
+def test_flops_can_be_counted_and_nothing_else_can() -> None:
+    """With flops="auto" no number is declared; of bytes and items nobody could tell."""
+    assert as_workload(on_device, flops="auto").counts_flops
+    assert as_workload(on_device, flops="auto").amount("flops", {}) is None
+    assert not as_workload(on_device, flops=8).counts_flops
+    for what in ("bytes", "items"):
+        with pytest.raises(WorkloadError, match=f"{what}= is 'auto', and only FLOPs can be counted; give {what}= as"):
+            as_workload(on_device, **{what: "auto"})
+    with pytest.raises(WorkloadError, match="only FLOPs can be counted"):
+        as_workload(on_device, items=lambda n: "auto").amount("items", {})
+
+
+def test_a_precision_is_one_that_devices_have() -> None:
+    """By the names of datasheets; none is fp32."""
+    assert as_workload(on_device, precision="bf16").precision == "bf16"
+    assert as_workload(on_device).precision is None
+    with pytest.raises(WorkloadError, match="precision= of 'on_device' is 'float16'; it takes one of fp64, fp32"):
+        as_workload(on_device, precision="float16")
+
+
 @pytest.mark.parametrize("amount", [0, -1, True, math.nan, math.inf, "many", int])
 @pytest.mark.parametrize("what", ["items", "flops", "bytes"])
 def test_declared_work_is_a_positive_number(what: str, amount: Any) -> None:

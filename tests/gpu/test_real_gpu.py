@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from pytest_gpuprof import Profiler, profile
+from pytest_gpuprof.calibration import Calibrating
 from pytest_gpuprof.core.protocols import Device
 from pytest_gpuprof.core.results import Reading
+from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.meters.nvml import open_board
 from pytest_gpuprof.sampling.plan import Plan
+from pytest_gpuprof.stats.peaks import derived_peaks
 
 SIZE = 2048
 
@@ -94,3 +97,20 @@ def test_board_is_the_card_of_the_device(gpu: Device) -> None:
     if isinstance(board, Reading):
         pytest.skip(f"NOT TESTED: {board.reason}")
     assert str(board.facts().identity["gpu"]).removeprefix("NVIDIA ") in gpu.info.name
+
+
+def test_a_calibrated_rate_is_not_beyond_the_derived_peak(gpu: Device) -> None:
+    """Both are of the same card: what was measured lies below what its clocks allow, and not far below."""
+    parts = Extensions.standalone()
+    facts = parts.facts(gpu)
+    rates = {rate.what: rate.reading for rate in Calibrating(parts, gpu, seconds=5).rates()}
+    compared = 0
+    for what, reading in rates.items():
+        key, precision = ("bytes", "fp32") if what == "bandwidth" else ("flops", what)
+        peak = derived_peaks(facts, precision)[key]
+        if reading.value is None or peak.value is None:
+            continue
+        compared += 1
+        assert 0.3 * peak.value < reading.value < 1.03 * peak.value, what
+    if not compared:
+        pytest.skip(f"NOT TESTED: no peak of {gpu.info.name} is derived, or no rate of it can be measured")

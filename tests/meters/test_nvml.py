@@ -640,6 +640,8 @@ def test_facts(start: Start) -> None:
         "gpu_memory_bytes": 81559 * 2**20,
         "gpu_max_sm_clock_hz": 1_980_000_000,
         "gpu_max_memory_clock_hz": 2_619_000_000,
+        "gpu_cores": 16896,
+        "gpu_memory_bus_bits": 5120,
         "gpu_power_limit_w": 700.0,
         "gpu_default_power_limit_w": 700.0,
         "gpu_ecc": True,

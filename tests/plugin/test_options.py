@@ -55,6 +55,9 @@ CASES = {
     "unavailable": Case("warn", "fail", lambda s: s.unavailable, "warn"),
     "strict": Case(True, False, lambda s: (s.strict, s.inconclusive, s.unavailable), (True, "fail", "fail"), "bool"),
     "export": Case("json:a.json", "json:b.json", lambda s: s.exports, (Export("json", "a.json"),), "list"),
+    "peaks": Case(
+        "H200: bandwidth=4.8 TB/s", "T4: fp32=8 TFLOP/s", lambda s: s.peaks, {"H200": {"bandwidth": "4.8 TB/s"}}, "list"
+    ),
     "columns": Case("cpu,verdict", "gpu", lambda s: s.columns, ("cpu", "verdict")),
     "sort": Case("speedup", "time", lambda s: s.sort, "speedup"),
     "group-by": Case("file", "device", lambda s: s.group_by, "file"),
@@ -135,6 +138,7 @@ WRONG = {
     "max-time": ("0", "--gpu-profile-max-time is 0.0; it takes seconds above 0"),
     "session-time": ("nan", "--gpu-profile-session-time is nan; it takes seconds above 0"),
     "warmup": ("inf", "--gpu-profile-warmup is inf; it takes seconds above 0"),
+    "peaks": ("H200: speed=3", "the peaks of 'H200' have 'speed'; there are bandwidth, fp64"),
     "export": ("gpu.json", "--gpu-profile-export=gpu.json names no file; write FORMAT:PATH"),
 }
 

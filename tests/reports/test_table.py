@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_gpuprof.core.results import Caution, Verdict
+from pytest_gpuprof.core.results import Caution, Reading, Verdict
 from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
 from tests.budgets.profiles import profile_of
 
@@ -50,6 +50,20 @@ def test_columns_with_nothing_to_say_are_left_out_unless_they_are_named() -> Non
     rows = (row([0.2] * 3, [0.1] * 3),)
     assert "energy" not in text_of(*rows)
     assert "energy [" in text_of(*rows, columns=("gpu", "energy"))
+
+
+def test_utilization_has_a_column_where_work_is_declared_and_a_peak_is_known() -> None:
+    """In percent, with its noise; rates are shown when they are named."""
+    peaks = {"flops": Reading(1e12), "bytes": Reading(1e12)}
+    found = profile_of(None, [0.01] * 3, flops=4e9, bytes=1e9, peaks=peaks)
+    text = text_of(Row("t.py::test_a", "passed", found))
+    assert "of peak FLOP [%]" in text
+    assert " 40 ±<0.1%" in text
+    assert "of peak bandwidth [%]" in text
+    assert "GFLOP/s" not in text
+    named = text_of(Row("t.py::test_a", "passed", found), columns=("flop-rate", "bandwidth"))
+    assert "FLOP rate [GFLOP/s]" in named
+    assert "bandwidth [GB/s]" in named
 
 
 def test_sorting_and_grouping() -> None:

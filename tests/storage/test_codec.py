@@ -125,6 +125,7 @@ def full_profile() -> Profile:
             "energy": Reading(2.0, interval=(1.9, 2.1), quality="simulated"),
             "power": Reading.unavailable("no counter", cause="no reading"),
             "package_energy": Reading(1.0, interval=(0.9, 1.1)),
+            "flops": Reading(1e9, quality="estimated", source="counted by an abacus"),
         },
         latency=[0.001] * 250,
     )
@@ -140,13 +141,21 @@ def full_profile() -> Profile:
         stop_reason="decided",
         threads=8,
         items=np.float64(100),
+        bytes=1e8,
+        counts_flops=True,
+        precision="bf16",
+        peaks={"flops": Reading(2e12, quality="derived", source="at 1 GHz"), "bytes": Reading.unavailable("no bus")},
         params={"n": np.int64(4096), "mode": "fast"},
     )
     return taken.with_verdicts(tuple(judge(taken, budget) for budget in BUDGETS))
 
 
 BUDGETS = (
-    *(Budget(keyword, limit) for keyword in KINDS for limit in (0.0005, 2, 2048)),
+    *(
+        Budget(keyword, limit)
+        for keyword, kind in KINDS.items()
+        for limit in ((0.0005, 0.5, 1) if kind.unit == "share" else (0.0005, 2, 2048))
+    ),
     Budget("max_gpu_time", {"H200": "1 ms", "*": 1}, stat="p95"),
     Budget("min_speedup", {"T4": 5}),
     Budget("max_cpu_time", "1 s", stat="mean"),
@@ -188,6 +197,7 @@ def test_a_stored_profile_is_the_profile() -> None:
     assert again.gpu.rounds == taken.gpu.rounds
     assert again.gpu.series == taken.gpu.series
     assert again.gpu.readings == taken.gpu.readings
+    assert (again.bytes, again.counts_flops, again.precision, again.peaks) == (1e8, True, "bf16", taken.peaks)
     assert record_of(again) == record_of(taken)
 
 
