@@ -16,6 +16,7 @@ import filelock  # noqa: F401  # see above
 import pytest
 import tabulate  # noqa: F401  # see above
 
+import pytest_gpuprof.backends.cuda
 import pytest_gpuprof.backends.cupy
 import pytest_gpuprof.backends.numpy
 import pytest_gpuprof.backends.opencl
