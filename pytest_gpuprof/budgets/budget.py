@@ -19,7 +19,7 @@ from pytest_gpuprof.core.results import Leg
 
 __all__ = ["KINDS", "OPTIONS", "Budget", "Kind", "Need", "budgets_from"]
 
-Need = Literal["rounds", "device events", "memory", "energy", "package energy", "latency"]
+Need = Literal["rounds", "device events", "memory", "energy", "package energy", "latency", "leak"]
 """What has to be measured for a budget."""
 
 
@@ -110,6 +110,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         ),
         _kind("min_throughput", "throughput", None, "1/s", "time", "gpu", "rounds", "throughput"),
         _kind("min_items_per_joule", "items_per_joule", None, "1/J", "energy", "gpu", "energy", "items per joule"),
+        _kind("max_leak", "leak", "gpu", "B", "memory", "gpu", "leak", "GPU memory gained per call", zero=True),
     )
 }
 """The built-in keywords."""
