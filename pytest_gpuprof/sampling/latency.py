@@ -12,14 +12,12 @@ from pytest_gpuprof.sampling.quiet import quiet, threads_limited
 
 __all__ = ["latency_pass"]
 
-_WARM_CALLS = 2
-"""The first call loads and compiles; the second shows how long a call takes without."""
-
 _SLOW = 2.0
 """A call this many times slower than a later one was compiling, and is no load that makes a clock ramp up."""
 
 _PATIENCE = 10.0
-"""Calls that vary so much that few are near the fastest end the warm-up after this many times its length."""
+"""The warm-up ends after this many times its length, resets included, of which the longest call may take what it likes:
+calls may vary so much that few of them are near the fastest, or be short beside their resets."""
 
 
 def latency_pass(plan: LegPlan, calls: int, *, threads: int, seconds: float, warmup_s: float = 0.2) -> PassResult:
@@ -54,8 +52,10 @@ def latency_pass(plan: LegPlan, calls: int, *, threads: int, seconds: float, war
 
 def _warm_up(leg: BuiltLeg, warmup_s: float) -> int:
     """Call until there was that much load at the speed that calls have when nothing is compiled; return how often."""
+    clock = leg.plan.device.clock
     calls, fastest = 0, math.inf
-    load = longest = elapsed = 0.0
+    load = longest = 0.0
+    began = clock.now()
     while True:
         _collect_what_is_due()
         seconds = seconds_of_calls(leg, 1)
@@ -65,8 +65,8 @@ def _warm_up(leg: BuiltLeg, warmup_s: float) -> int:
         fastest = min(fastest, seconds)
         if seconds <= _SLOW * fastest:
             load += seconds
-        elapsed, longest = elapsed + seconds, max(longest, seconds)
-        if calls >= _WARM_CALLS and (load >= warmup_s or elapsed - longest >= _PATIENCE * warmup_s):
+        longest = max(longest, seconds)
+        if load >= warmup_s or clock.now() - began - longest >= _PATIENCE * warmup_s:
             return calls
 
 
