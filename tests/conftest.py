@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy  # noqa: F401  # see above
 import pytest
-import scipy.special  # noqa: F401  # see above
+import scipy.special  # see above
 import scipy.stats  # noqa: F401  # see above
 
 with contextlib.suppress(ImportError):

@@ -212,14 +212,12 @@ def host_memory_pass(plan: LegPlan, memory: PeakMemory, *, threads: int, quality
         return PassResult({"memory": unavailable, "workspace": unavailable}, calls=calls)
     readings, cautions = {}, []
     for name in ("memory", "workspace"):
-        values = [each[name] for each in peaks]
-        unseen = traced.get(name, 0) - max(values)
-        high = max(max(values) + abs(error), traced.get(name, 0))
-        readings[name] = Reading(
-            float(max(values)), interval=(float(max(0, min(values) - abs(error))), float(high)), quality=quality
-        )
-        if unseen > max(_UNSEEN_BYTES, _WORTH_TELLING * traced[name]):
-            cautions.append(_unseen(plan, name, traced[name], max(values)))
+        least, most = min(each[name] for each in peaks), max(each[name] for each in peaks)
+        handed_out = traced.get(name, 0)
+        interval = float(max(0, least - abs(error))), float(max(most + abs(error), handed_out))
+        readings[name] = Reading(float(most), interval=interval, quality=quality)
+        if handed_out - most > max(_UNSEEN_BYTES, _WORTH_TELLING * handed_out):
+            cautions.append(_unseen(plan, name, handed_out, most))
     return PassResult(readings, cautions=tuple(cautions[:1]), calls=calls)
 
 
