@@ -30,7 +30,7 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
     ("export", "linelist", "FORMAT:PATH", "write the records, e.g. json:gpu.json; may be given several times"),
     ("columns", "string", "LIST",
      "columns of the table, of cpu,gpu,device,speedup,reference,over-reference,first,memory,cpu-memory,energy,power,"
-     "verdict (default: those with something to say)"),
+     "workspace,reserved,leak,verdict (default: those with something to say)"),
     ("sort", "string", ("name", "speedup", "time"), "order of the table's rows (default: as they ran)"),
     ("group-by", "string", ("file", "device"), "one table per file or per device (default: one table)"),
     ("xdist", "string", ("lock", "assign", "off"),

@@ -32,6 +32,9 @@ COLUMNS = (
     "cpu-memory",
     "energy",
     "power",
+    "workspace",
+    "reserved",
+    "leak",
     "verdict",
 )
 """The columns of the table, by the names of ``--gpu-profile-columns``."""

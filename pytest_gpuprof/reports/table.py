@@ -92,6 +92,9 @@ _COLUMNS: Mapping[str, _Column] = {
     "cpu-memory": _Column("CPU memory", "B", lambda p: p.cpu.reading("memory")),
     "energy": _Column("energy", "J", lambda p: p.gpu.reading("energy")),
     "power": _Column("power", "W", lambda p: p.gpu.reading("power")),
+    "workspace": _Column("GPU workspace", "B", lambda p: p.gpu.reading("workspace")),
+    "reserved": _Column("GPU reserved", "B", lambda p: p.gpu.reading("reserved")),
+    "leak": _Column("GPU leak", "B", lambda p: p.gpu.reading("leak")),
 }
 
 _ALWAYS = ("cpu", "gpu", "speedup", "over-reference", "cpu-memory", "memory", "energy")

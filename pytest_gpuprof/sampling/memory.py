@@ -27,7 +27,7 @@ _ELSEWHERE_BYTES = 32 * 2**20
 _WORTH_TELLING = 0.1
 """Memory of which the figure does not know is told from a tenth of the figure."""
 
-_UNSEEN_BYTES = 2**20
+_PIECE_BYTES = 2**20
 """Python's allocator takes memory in pieces of 1 MiB, so figures that differ by less need no explanation."""
 
 _LONG_CALL_S = 1.0
@@ -210,15 +210,15 @@ def host_memory_pass(plan: LegPlan, memory: PeakMemory, *, threads: int, quality
             "(LD_PRELOAD of jemalloc, tcmalloc or mimalloc)"
         )
         return PassResult({"memory": unavailable, "workspace": unavailable}, calls=calls)
-    readings, cautions = {}, []
+    readings, cautions = {}, list(_coarse(plan, error, max(each["memory"] for each in peaks)))
     for name in ("memory", "workspace"):
         least, most = min(each[name] for each in peaks), max(each[name] for each in peaks)
         handed_out = traced.get(name, 0)
         interval = float(max(0, least - abs(error))), float(max(most + abs(error), handed_out))
         readings[name] = Reading(float(most), interval=interval, quality=quality)
-        if handed_out - most > max(_UNSEEN_BYTES, _WORTH_TELLING * handed_out):
+        if handed_out - most > max(_PIECE_BYTES, _WORTH_TELLING * handed_out):
             cautions.append(_unseen(plan, name, handed_out, most))
-    return PassResult(readings, cautions=tuple(cautions[:1]), calls=calls)
+    return PassResult(readings, cautions=tuple({each.code: each for each in cautions}.values()), calls=calls)
 
 
 def _host_peaks(
@@ -242,6 +242,20 @@ def _host_peaks(
             del output
             peaks.append({"memory": max(0, peak - before_builder), "workspace": max(0, peak - before_call)})
     return peaks, error
+
+
+def _coarse(plan: LegPlan, error: int, figure: int) -> Sequence[Caution]:
+    if abs(error) <= max(_PIECE_BYTES, _WORTH_TELLING * figure):
+        return ()
+    return (
+        Caution(
+            "memory coarse",
+            f"resident memory of {plan.place} is known within {_shown(abs(error))} only: a block of "
+            f"{_shown(BLOCK_BYTES)} made it grow by {_shown(BLOCK_BYTES + error)}",
+            "give it larger inputs, or run without huge pages and with the C library's own allocator",
+            legs=frozenset({plan.leg}),
+        ),
+    )
 
 
 def _unseen(plan: LegPlan, name: str, traced: int, seen: int) -> Caution:
