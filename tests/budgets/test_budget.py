@@ -40,6 +40,7 @@ def test_the_keywords_are_the_ones_users_know() -> None:
         "min_energy_ratio": ("x", {"cpu", "gpu"}, {"energy", "package energy"}),
         "min_throughput": ("1/s", {"gpu"}, {"rounds"}),
         "min_items_per_joule": ("1/J", {"gpu"}, {"energy"}),
+        "max_leak": ("B", {"gpu"}, {"leak"}),
     }
 
 
