@@ -111,6 +111,7 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(keyword: str, value: An
 def test_no_extra_memory_can_be_asked_for() -> None:
     """A workspace of zero makes sense, a time of zero does not."""
     assert Budget("max_gpu_workspace", 0).limits == {"*": 0.0}
+    assert Budget("max_leak", "0 B").limits == {"*": 0.0}
 
 
 @pytest.mark.parametrize(
