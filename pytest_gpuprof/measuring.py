@@ -15,7 +15,7 @@ from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.protocols import Board, Clock, Conditions, Device, EnergyCounter, FlopCounter, PeakMemory
 from pytest_gpuprof.core.results import Caution, Leg, Measurement, Quality, Reading
 from pytest_gpuprof.extensions import Extensions
-from pytest_gpuprof.job import Job, Wanted
+from pytest_gpuprof.job import METRICS_ASKED, Job, Wanted
 from pytest_gpuprof.meters.conditions import (
     board_cautions,
     board_state,
@@ -26,8 +26,11 @@ from pytest_gpuprof.meters.conditions import (
 from pytest_gpuprof.meters.host_use import host_cautions, host_state, host_use
 from pytest_gpuprof.meters.memory import open_host_memory
 from pytest_gpuprof.sampling.check import compare_outputs
+from pytest_gpuprof.sampling.latency import latency_pass
+from pytest_gpuprof.sampling.leak import leak_pass
 from pytest_gpuprof.sampling.legs import LegPlan, built
-from pytest_gpuprof.sampling.passes import PassResult, energy_pass, flops_pass, latency_pass, memory_pass
+from pytest_gpuprof.sampling.memory import host_memory_pass, memory_pass
+from pytest_gpuprof.sampling.passes import PassResult, energy_pass, flops_pass
 from pytest_gpuprof.sampling.quiet import tracing
 from pytest_gpuprof.sampling.sampler import LegRounds, Rounds, take_rounds
 
@@ -36,6 +39,9 @@ __all__ = ["Measuring", "unmeasured"]
 _LEGS: tuple[Leg, ...] = ("cpu", "gpu", "reference")
 
 _NOT_FIRST = Reading.unavailable("the FLOPs were counted before the rounds, so no timed call was the first")
+
+_CHEAP_CALL_S = 1.0
+"""The metric "memory" looks for leaks too, unless a call is longer than this: it takes eleven of them."""
 
 Watch = Callable[[str], None]
 
@@ -217,6 +223,8 @@ class Measuring:
         parts = [self._counted] if "flop count" in needs else []
         if "memory" in needs:
             parts.append(self._memory(leg))
+        if leg == "gpu" and ("leak" in needs or self._asked_for_memory()):
+            parts.append(self._leak(leg, longest_call_s=None if "leak" in needs else _CHEAP_CALL_S))
         if self._wanted.latency_calls.get(leg):
             parts.append(self._latency(leg, self._wanted.latency_calls[leg]))
         if needs & {"energy", "package energy"} and leg != "reference":
@@ -232,15 +240,30 @@ class Measuring:
         plan = replace(self._legs[leg], cold=False)  # what evicts the cache takes memory itself
         self._watch(f"peak memory on {plan.device.info.id}")
         with plan.device.watch_memory() as watched:
-            memory: PeakMemory | Reading | None = watched
-            exact = memory is not None
-            if memory is None and plan.device.info.kind == "cpu":
+            memory: PeakMemory | Reading = _unwatched(plan.device) if watched is None else watched
+            if watched is None and plan.device.info.kind == "cpu":
                 memory = open_host_memory()
-            if memory is None:
-                memory = Reading.unavailable(plan.device.lacks.get("memory", "the device does not tell its memory"))
             if isinstance(memory, Reading):
                 return PassResult({"memory": memory, "workspace": memory})
-            return memory_pass(plan, memory, exact=exact, threads=self._job.threads, quality=_quality(plan.device))
+            measure = host_memory_pass if watched is None else memory_pass
+            return measure(plan, memory, threads=self._job.threads, quality=_quality(plan.device))
+
+    def _asked_for_memory(self) -> bool:
+        return self._job.metrics is not None and self._job.metrics >= METRICS_ASKED["memory"]
+
+    def _leak(self, leg: Leg, longest_call_s: float | None) -> PassResult:
+        plan = replace(self._legs[leg], cold=False)
+        self._watch(f"memory gained per call on {plan.device.info.id}")
+        with plan.device.watch_memory() as memory:
+            if memory is None:
+                return PassResult({"leak": _unwatched(plan.device)})
+            return leak_pass(
+                plan,
+                memory,
+                threads=self._job.threads,
+                quality=_quality(plan.device),
+                longest_call_s=longest_call_s,
+            )
 
     def _latency(self, leg: Leg, calls: int) -> PassResult:
         plan = self._legs[leg]
@@ -326,6 +349,10 @@ class _Watched:
         if after.other_processes.value is None or not looks:
             return after
         return replace(after, other_processes=max(looks, key=lambda each: each.value or 0.0))
+
+
+def _unwatched(device: Device) -> Reading:
+    return Reading.unavailable(device.lacks.get("memory", "the device does not tell its memory"))
 
 
 def _quality(device: Device) -> Quality:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy  # noqa: F401  # see above
 import pytest
-import scipy.special  # noqa: F401  # see above
+import scipy.special  # see above
+import scipy.stats  # noqa: F401  # see above
 
 with contextlib.suppress(ImportError):
     import torch  # noqa: F401  # see above

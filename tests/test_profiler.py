@@ -228,6 +228,76 @@ def test_bytes_are_not_measured_again() -> None:
     assert dict(work.built) == {"simulated": 2}
 
 
+def test_resident_memory_that_is_missed_is_measured_again() -> None:
+    """It does not repeat exactly, as an allocator's bytes do."""
+    work = Work()
+    assert outcomes(measure(work, Budget("max_cpu_memory", 1000))) == {"max_cpu_memory": "missed"}
+    assert dict(work.built) == {"cpu": 4}
+
+
+class Leaking(Work):
+    """Keeps so many bytes of each call."""
+
+    def __init__(self, leak: int, **amounts: Any) -> None:
+        super().__init__(**amounts)
+        self.leak = leak
+        self.calls = 0
+
+    def __call__(self, device: SimulatedDevice) -> Callable[[], Any]:
+        run = super().__call__(device)
+        kept: list[Any] = []
+
+        def leaking() -> None:
+            self.calls += 1
+            kept.append(device.allocate(self.leak))
+            run()
+
+        return leaking
+
+
+def test_a_leak_misses_its_budget_and_is_measured_alone() -> None:
+    """No rounds, no peak, one build; it repeats exactly."""
+    work = Leaking(4096)
+    taken = measure(work, Budget("max_leak", "0 B"), Budget("max_leak", "4 KiB"))
+    assert [verdict.outcome for verdict in taken.verdicts] == ["missed", "met"]
+    assert taken.verdicts[0].sentence == ("GPU memory gained per call 4 KiB misses max_leak 0 B [exact]")
+    assert dict(work.built) == {"simulated": 1}
+    assert taken.gpu.calls == work.calls
+    assert taken.gpu.leak_bytes == 4096
+    assert outcomes(measure(Work(), Budget("max_leak", 0))) == {"max_leak": "met"}
+
+
+def test_who_asks_for_memory_is_told_of_leaks_too() -> None:
+    """On the GPU leg, unless its calls are long; a budget for the peak alone does not ask."""
+    taken = measure(Leaking(4096), metrics="memory")
+    assert taken.gpu.leak_bytes == 4096
+    with pytest.raises(Unavailable, match="nothing asked for it"):
+        taken.cpu.leak_bytes
+    peak = measure(Work(), Budget("max_gpu_memory", "1 GiB"))
+    with pytest.raises(Unavailable, match="nothing asked for it"):
+        peak.gpu.leak_bytes
+
+
+def test_calls_that_are_long_are_repeated_only_for_a_budget() -> None:
+    """The reason names it, and requiring it later measures it."""
+    taken = measure(Leaking(4096, gpu=2.0), metrics="memory")
+    with pytest.raises(Unavailable, match="a call takes 2 s, and 8 more are made only for max_leak="):
+        taken.gpu.leak_bytes
+    assert taken.require(max_leak="1 MiB").gpu.leak_bytes == 4096
+
+
+def test_memory_past_the_allocator_makes_a_met_peak_inconclusive() -> None:
+    """And leaves a missed one missed."""
+
+    def build(device: SimulatedDevice) -> Callable[[], Any]:
+        held = device.allocate(2**20), device.allocate(2**30, counted=False)
+        return lambda: held and None
+
+    taken = measure(build, Budget("max_gpu_memory", "2 MiB"), Budget("max_gpu_memory", "512 KiB"))
+    assert [verdict.outcome for verdict in taken.verdicts] == ["inconclusive", "missed"]
+    assert "1 GiB of the device were taken that its allocator does not know of" in taken.verdicts[0].sentence
+
+
 def test_throttling_spoils_only_what_was_missed() -> None:
     """The seconds are those of the machine's own clock."""
     machine = SimulatedBackend((Card(speed_at=lambda moment: 0.5 if moment > 1000.1 else 1.0),), seed=1)

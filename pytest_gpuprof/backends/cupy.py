@@ -192,6 +192,8 @@ def _pool_watch(cupy: Any, device: Any) -> Any:
                 return int(self._pool.used_bytes())
 
         def reset_peak(self) -> None:
+            with device:
+                self._pool.free_all_blocks()
             self._peak = self.live_bytes()
 
         def peak_bytes(self) -> int:
@@ -200,6 +202,13 @@ def _pool_watch(cupy: Any, device: Any) -> Any:
         def reserved_bytes(self) -> int | None:
             with device:
                 return int(self._pool.total_bytes())
+
+        def free_bytes(self) -> int | None:
+            with device:
+                return int(cupy.cuda.runtime.memGetInfo()[0])
+
+        def flushes(self) -> int | None:
+            return None  # the pool empties itself on a full device and tells nobody
 
     return PoolWatch()
 

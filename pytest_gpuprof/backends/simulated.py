@@ -189,10 +189,13 @@ class SimulatedDevice(HostDevice):
         """Keep the host busy: framework overhead before a launch, or work that runs on the CPU in both legs."""
         self.clock.sleep(seconds)
 
-    def allocate(self, nbytes: int) -> SimulatedBuffer:
-        """Return memory that is live until the buffer is deleted or closed."""
+    def allocate(self, nbytes: int, *, counted: bool = True) -> SimulatedBuffer:
+        """Return memory that is live until the buffer is deleted or closed.
+
+        With ``counted=False`` it is taken past the allocator, as by a library that asks the driver itself.
+        """
         self._check()
-        return SimulatedBuffer(self._memory, nbytes, self.info.label)
+        return SimulatedBuffer(self._memory, nbytes, self.info.label, counted=counted)
 
     def break_context(self, reason: str = "an illegal memory access was encountered") -> None:
         """Let every later use of the device fail, as after a fault in a kernel."""

@@ -102,16 +102,17 @@ class SimulatedClock:
 class SimulatedBuffer:
     """Simulated memory, live until it is deleted or closed."""
 
-    def __init__(self, memory: Memory, nbytes: int, label: str) -> None:
+    def __init__(self, memory: Memory, nbytes: int, label: str, *, counted: bool = True) -> None:
         self._memory: Memory | None = None
-        memory.take(nbytes, label)
+        memory.take(nbytes, label, counted=counted)
         self._memory = memory
+        self._counted = counted
         self.nbytes = nbytes
 
     def close(self) -> None:
         """Give the memory back."""
         if self._memory is not None:
-            self._memory.give(self.nbytes)
+            self._memory.give(self.nbytes, counted=self._counted)
             self._memory = None
 
     def __del__(self) -> None:
@@ -126,25 +127,39 @@ class HostBuffer:
 
 
 class Memory:
-    """Exact accounting of what is allocated, with a limit or without."""
+    """Exact accounting of what is allocated, with a limit or without; what is not counted takes room all the same."""
 
     def __init__(self, total: int | None) -> None:
         self._total = total
         self._live = 0
         self._peak = 0
+        self._uncounted = 0
 
-    def take(self, nbytes: int, label: str) -> None:
+    def take(self, nbytes: int, label: str, *, counted: bool = True) -> None:
         """Allocate, or raise SimulatedOutOfMemory."""
-        if self._total is not None and self._live + nbytes > self._total:
-            raise SimulatedOutOfMemory(
-                f"out of memory on {label}: tried to allocate {nbytes} bytes, {self._total - self._live} are free"
-            )
+        free = self.free_bytes()
+        if free is not None and nbytes > free:
+            raise SimulatedOutOfMemory(f"out of memory on {label}: tried to allocate {nbytes} bytes, {free} are free")
+        if not counted:
+            self._uncounted += nbytes
+            return
         self._live += nbytes
         self._peak = max(self._peak, self._live)
 
-    def give(self, nbytes: int) -> None:
+    def give(self, nbytes: int, *, counted: bool = True) -> None:
         """Free."""
-        self._live -= nbytes
+        if counted:
+            self._live -= nbytes
+        else:
+            self._uncounted -= nbytes
+
+    def free_bytes(self) -> int | None:
+        """Return what is left, ``None`` without a limit."""
+        return None if self._total is None else self._total - self._live - self._uncounted
+
+    def flushes(self) -> int | None:
+        """Return ``None``: there is no cache to flush."""
+        return None
 
     def live_bytes(self) -> int:
         """Return the bytes live now."""

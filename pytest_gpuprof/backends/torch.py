@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,9 @@ _CUDA_SETTINGS: Mapping[str, Sequence[str]] = {
     "torch_attention_cudnn": ("backends.cuda.cudnn_sdp_enabled",),
 }
 """The same for CUDA and ROCm devices only."""
+
+_UNCACHED = ("PYTORCH_NO_CUDA_MEMORY_CACHING", "PYTORCH_NO_HIP_MEMORY_CACHING")
+"""With one of these in the environment, whatever its value, torch asks the driver for each tensor, uncounted."""
 
 
 class TorchBackend:
@@ -178,7 +182,10 @@ class _Accelerator(HostDevice):
         self.random = _Random(torch, device)
         self.flop_counter = _FlopCounter()
         self.yardsticks = _Yardsticks(torch, device)
+        self._uncached = next((name for name in _UNCACHED if info.id.type == "cuda" and name in os.environ), None)
         self.lacks = {"memory": f"torch keeps no memory statistics for {info.id.type}"}
+        if self._uncached is not None:
+            self.lacks["memory"] = f"torch counts no memory while {self._uncached} is set; unset it"
         self.compilations = _compilations
         module = torch.get_device_module(info.id.type)
         sleep = getattr(module, "_sleep", None)  # no public twin; flashinfer and torchrec rest on it too
@@ -206,10 +213,13 @@ class _Accelerator(HostDevice):
 
     @contextmanager
     def watch_memory(self) -> Iterator[PeakMemory | None]:
-        """Offer the allocator's statistics, which torch always keeps."""
-        memory = _Memory(self._torch, self._index)
+        """Offer the allocator's statistics, which torch keeps wherever it has an allocator of its own."""
+        if self._uncached is not None:
+            yield None
+            return
+        memory = _Memory(self._torch, self.info.id.type, self._index)
         try:
-            memory.reset_peak()
+            self._torch.accelerator.reset_peak_memory_stats(self._index)
         except (RuntimeError, NotImplementedError, AttributeError):  # an accelerator without a caching allocator
             yield None
         else:
@@ -280,16 +290,22 @@ class _Flush:
 
 
 class _Memory:
-    """The caching allocator: *allocated* is live tensors and repeats exactly, *reserved* is what it keeps."""
+    """The caching allocator: *allocated* is live tensors and repeats exactly, *reserved* is what it keeps.
 
-    def __init__(self, torch: Any, index: int) -> None:
+    Both are told by CUDA's own ``cudaMallocAsync`` too, which counts nothing else: zeros stand there for no figure.
+    """
+
+    def __init__(self, torch: Any, kind: str, index: int) -> None:
         self._api = torch.accelerator
         self._index = index
+        self._counts_events = kind != "cuda" or torch.cuda.memory.get_allocator_backend() == "native"
 
     def live_bytes(self) -> int:
         return int(self._api.memory_allocated(self._index))
 
     def reset_peak(self) -> None:
+        # Only an empty cache makes a figure repeat: a block that is found in it may be up to 1 MiB larger than needed.
+        self._api.empty_cache()
         self._api.reset_peak_memory_stats(self._index)
 
     def peak_bytes(self) -> int:
@@ -297,6 +313,18 @@ class _Memory:
 
     def reserved_bytes(self) -> int | None:
         return int(self._api.memory_reserved(self._index))
+
+    def free_bytes(self) -> int | None:
+        if not hasattr(self._api, "get_memory_info"):  # torch 2.9
+            return None
+        try:
+            return int(self._api.get_memory_info(self._index)[0])
+        except (RuntimeError, NotImplementedError):  # an accelerator whose driver does not tell
+            return None
+
+    def flushes(self) -> int | None:
+        count = self._api.memory_stats(self._index).get("num_alloc_retries") if self._counts_events else None
+        return None if count is None else int(count)
 
 
 class _Arrays:

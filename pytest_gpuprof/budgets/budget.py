@@ -19,7 +19,17 @@ from pytest_gpuprof.core.results import Leg
 
 __all__ = ["KINDS", "OPTIONS", "Budget", "Kind", "Need", "budgets_from", "key_for"]
 
-Need = Literal["rounds", "device events", "transfers", "memory", "energy", "package energy", "latency", "flop count"]
+Need = Literal[
+    "rounds",
+    "device events",
+    "transfers",
+    "memory",
+    "leak",
+    "energy",
+    "package energy",
+    "latency",
+    "flop count",
+]
 """What has to be measured for a budget."""
 
 
@@ -148,6 +158,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "bandwidth utilization",
             work="bytes",
         ),
+        _kind("max_leak", "leak", "gpu", "B", "memory", "gpu", "leak", "GPU memory gained per call", zero=True),
     )
 }
 """The built-in keywords."""

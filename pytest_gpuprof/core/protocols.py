@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Environment
 from pytest_gpuprof.core.quantities import Metric
 from pytest_gpuprof.core.results import Reading, Round
 
 __all__ = [
+    "AllocatorState",
     "Arrays",
     "Backend",
     "Backlog",
@@ -75,13 +76,24 @@ class PeakMemory(Protocol):
         """Return the bytes live now."""
 
     def reset_peak(self) -> None:
-        """Forget the peak: it is again what is live now."""
+        """Give back what is held but not live, so that no history is in the figures; the peak is what is live now."""
 
     def peak_bytes(self) -> int:
         """Return the most bytes live at once since :meth:`reset_peak`."""
 
     def reserved_bytes(self) -> int | None:
         """Return what the allocator holds from the driver, ``None`` where that means nothing."""
+
+
+@runtime_checkable
+class AllocatorState(Protocol):
+    """What a :class:`PeakMemory` may tell besides: signs that its figures are not the whole truth."""
+
+    def free_bytes(self) -> int | None:
+        """Return what is left of the device for anybody, by its driver; ``None`` if that is not told."""
+
+    def flushes(self) -> int | None:
+        """Return how often the allocator gave its cache back because the device was full; ``None`` if not counted."""
 
 
 class Arrays(Protocol):

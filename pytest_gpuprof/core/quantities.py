@@ -82,6 +82,8 @@ METRICS: Final[Mapping[str, Metric]] = {
         Metric("temperature", "°C", "temperature", adds_up=False),
         Metric("other_processes", "1", "other processes on the GPU", adds_up=False),
         Metric("flops", "FLOP", "FLOPs per call, counted"),
+        Metric("output", "B", "memory of the output", adds_up=False),
+        Metric("leak", "B", "memory gained per call", adds_up=False),
     )
 }
 """The built-in metrics by name. A third-party meter brings its own :class:`Metric`."""

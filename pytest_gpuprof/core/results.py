@@ -223,8 +223,23 @@ class Measurement:
 
     @property
     def workspace_bytes(self) -> float:
-        """Peak memory above what was live before the call, in bytes."""
+        """Peak memory above what was live before the call, in bytes; the output is part of it."""
         return self.figure("workspace")
+
+    @property
+    def output_bytes(self) -> float:
+        """Memory that is still live after a call while its output is held, in bytes."""
+        return self.figure("output")
+
+    @property
+    def reserved_bytes(self) -> float:
+        """What the allocator held from the driver after a call, beyond what it held before the builder, in bytes."""
+        return self.figure("reserved")
+
+    @property
+    def leak_bytes(self) -> float:
+        """Live memory gained per call, its output dropped, in bytes; 0 if there is no leak."""
+        return self.figure("leak")
 
     @property
     def energy_j(self) -> float:

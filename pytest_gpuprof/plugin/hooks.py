@@ -35,7 +35,7 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
      "given several times (default: calibrated, else derived from the device)"),
     ("columns", "string", "LIST",
      "columns of the table, of cpu,gpu,device,speedup,reference,over-reference,first,memory,cpu-memory,energy,power,"
-     "throughput,flop-rate,bandwidth,compute-utilization,bandwidth-utilization,verdict "
+     "workspace,reserved,leak,throughput,flop-rate,bandwidth,compute-utilization,bandwidth-utilization,verdict "
      "(default: those with something to say)"),
     ("sort", "string", ("name", "speedup", "time"), "order of the table's rows (default: as they ran)"),
     ("group-by", "string", ("file", "device"), "one table per file or per device (default: one table)"),

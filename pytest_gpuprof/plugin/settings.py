@@ -38,6 +38,9 @@ COLUMNS = (
     "bandwidth",
     "compute-utilization",
     "bandwidth-utilization",
+    "workspace",
+    "reserved",
+    "leak",
     "verdict",
 )
 """The columns of the table, by the names of ``--gpu-profile-columns``."""

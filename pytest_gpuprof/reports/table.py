@@ -103,6 +103,9 @@ _COLUMNS: Mapping[str, _Column] = {
     "bandwidth": _work("bandwidth", "bandwidth"),
     "compute-utilization": _work("compute_utilization", "of peak FLOP"),
     "bandwidth-utilization": _work("bandwidth_utilization", "of peak bandwidth"),
+    "workspace": _Column("GPU workspace", "B", lambda p: p.gpu.reading("workspace")),
+    "reserved": _Column("GPU reserved", "B", lambda p: p.gpu.reading("reserved")),
+    "leak": _Column("GPU leak", "B", lambda p: p.gpu.reading("leak")),
 }
 
 _ALWAYS = ("cpu", "gpu", "speedup", "over-reference", "cpu-memory", "memory", "energy",

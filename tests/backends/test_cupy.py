@@ -23,7 +23,7 @@ from pytest_gpuprof.backends.host import HostDevice
 from pytest_gpuprof.backends.registry import Registry
 from pytest_gpuprof.core.environment import DeviceId
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
-from pytest_gpuprof.core.protocols import PeakMemory
+from pytest_gpuprof.core.protocols import AllocatorState, PeakMemory
 from pytest_gpuprof.core.results import Reading
 
 RAW_UUID = bytes(range(1, 17))
@@ -73,6 +73,9 @@ class MockPool:
 
     def total_bytes(self) -> int:
         return self.held[self._mock.current]
+
+    def free_all_blocks(self) -> None:
+        self.held[self._mock.current] = self.used[self._mock.current]
 
 
 class MockCupy:
@@ -127,6 +130,9 @@ class MockCupy:
                 self.waited = True
 
         self.Device, self.Event = Device, Event
+
+    def memGetInfo(self) -> tuple[int, int]:
+        return (1 << 34) - self.pool.total_bytes(), 1 << 34
 
     def getDeviceCount(self) -> int:
         if self.failure:
@@ -336,7 +342,7 @@ def test_the_peak_of_the_pool(cupy: MockCupy) -> None:
         cupy.pool.free(100)
         assert (memory.live_bytes(), memory.peak_bytes(), memory.reserved_bytes()) == (1000, 1500, 1500)
         memory.reset_peak()
-        assert memory.peak_bytes() == 1000
+        assert (memory.peak_bytes(), memory.reserved_bytes()) == (1000, 1000)  # its cache is empty
     cupy.pool.malloc(4000)
     assert memory.peak_bytes() == 1000
     assert MockHook.active == []
@@ -355,6 +361,18 @@ def test_the_pool_of_a_card_that_is_not_current(cupy: MockCupy) -> None:
         memory.reset_peak()
         assert memory.peak_bytes() == 300
     assert cupy.current == 0
+
+
+def test_the_card_tells_what_is_left(cupy: MockCupy) -> None:
+    """The one that is watched, whichever is current; how often the pool emptied itself on a full card nobody counts."""
+    cupy.pool.malloc(77)
+    with watched(opened(1)) as memory:
+        assert isinstance(memory, AllocatorState)
+        assert memory.free_bytes() == 1 << 34
+        with opened(1).active():
+            cupy.pool.malloc(300)
+        assert memory.free_bytes() == (1 << 34) - 300
+        assert memory.flushes() is None
 
 
 def test_another_allocator_cannot_be_watched(cupy: MockCupy) -> None:

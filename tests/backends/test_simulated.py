@@ -18,7 +18,7 @@ from pytest_gpuprof.backends.simulated import (
     SimulatedOutOfMemory,
 )
 from pytest_gpuprof.core.environment import DeviceId
-from pytest_gpuprof.core.protocols import EnergyCounter, Timer
+from pytest_gpuprof.core.protocols import AllocatorState, EnergyCounter, Timer
 from pytest_gpuprof.core.results import Reading
 
 EXACT: dict[str, Any] = {"noise": 0.0, "launch_s": 0.0, "latency_s": 0.0, "mark_s": 0.0, "sync_s": 0.0}
@@ -232,6 +232,22 @@ def test_memory_is_live_until_its_buffer_is_gone() -> None:
         assert memory.peak_bytes() == 100
 
 
+def test_memory_past_the_allocator_takes_room_and_is_not_counted() -> None:
+    """As when a library asks the driver itself."""
+    device = gpu(memory_bytes=1000)
+    with device.watch_memory() as memory:
+        assert isinstance(memory, AllocatorState)
+        assert (memory.free_bytes(), memory.flushes()) == (1000, None)
+        buffer = device.allocate(700, counted=False)
+        kept = device.allocate(100)
+        assert (memory.live_bytes(), memory.peak_bytes(), memory.free_bytes()) == (100, 100, 200)
+        with pytest.raises(SimulatedOutOfMemory, match="tried to allocate 201 bytes, 200 are free"):
+            device.allocate(201, counted=False)
+        buffer.close()
+        assert (memory.live_bytes(), memory.free_bytes()) == (100, 900)
+        kept.close()
+
+
 def test_a_cpu_has_memory_without_end() -> None:
     """Nothing is refused, and it is counted all the same."""
     cpu = SimulatedBackend().open(DeviceId("cpu"))
@@ -239,6 +255,8 @@ def test_a_cpu_has_memory_without_end() -> None:
     with cpu.watch_memory() as memory:
         assert memory is not None
         assert memory.live_bytes() == 1 << 60
+        assert isinstance(memory, AllocatorState)
+        assert memory.free_bytes() is None
     held.close()
 
 

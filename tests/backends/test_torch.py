@@ -14,7 +14,7 @@ from pytest_gpuprof.backends import torch as adapter
 from pytest_gpuprof.backends.torch import TorchBackend
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
-from pytest_gpuprof.core.protocols import Arrays
+from pytest_gpuprof.core.protocols import AllocatorState, Arrays
 
 if TYPE_CHECKING:
     from tests.simulators.torch_device import Control
@@ -280,6 +280,67 @@ def test_a_device_without_memory_statistics(simgpu: Control, monkeypatch: pytest
     with device.watch_memory() as memory:
         assert memory is None
     assert device.lacks["memory"] == "torch keeps no memory statistics for simgpu"
+
+
+def test_torch_without_its_allocator_counts_nothing(simgpu: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variable for debugging, CUDA devices have no statistics but zeros; other devices do not know it."""
+    import torch
+
+    simgpu.reset()
+    monkeypatch.setenv("PYTORCH_NO_CUDA_MEMORY_CACHING", "0")  # any value
+    other = TorchBackend().open(DeviceId("simgpu"))
+    with other.watch_memory() as memory:
+        assert memory is not None
+    card = DeviceInfo(DeviceId("cuda"), "Card", "gpu", "torch")
+    monkeypatch.setattr(torch, "device", lambda *args: SimpleNamespace(type="cuda", index=0))
+    monkeypatch.setattr(torch, "get_device_module", lambda kind: SimpleNamespace())
+    device = adapter._Accelerator(card)
+    with device.watch_memory() as memory:
+        assert memory is None
+    assert device.lacks["memory"] == "torch counts no memory while PYTORCH_NO_CUDA_MEMORY_CACHING is set; unset it"
+
+
+def test_an_empty_cache_is_what_a_peak_begins_with(simgpu: Control) -> None:
+    """What torch reserves afterwards is needed since then; the device has all else free."""
+    import torch
+
+    simgpu.reset()
+    with TorchBackend().open(DeviceId("simgpu")).watch_memory() as memory:
+        assert isinstance(memory, adapter._Memory)
+        assert isinstance(memory, AllocatorState)
+        memory.reset_peak()
+        before, free = memory.reserved_bytes(), memory.free_bytes()
+        held = torch.ones(1 << 20, dtype=torch.uint8, device="simgpu:0")
+        del held
+        assert memory.reserved_bytes() == before + (1 << 20)
+        assert memory.free_bytes() == free - (1 << 20)
+        assert memory.flushes() == 0
+        memory.reset_peak()
+        assert (memory.reserved_bytes(), memory.free_bytes()) == (before, free)
+
+
+@pytest.mark.parametrize(("allocator", "flushes"), [("native", 3), ("cudaMallocAsync", None)])
+def test_zeros_of_cudas_own_allocator_are_no_figures(allocator: str, flushes: int | None) -> None:
+    """It tells live and reserved bytes, and leaves every other statistic at zero."""
+    statistics = {"num_alloc_retries": 3 if allocator == "native" else 0}
+    torch = SimpleNamespace(
+        accelerator=SimpleNamespace(memory_stats=lambda index: statistics, memory_allocated=lambda index: 7),
+        cuda=SimpleNamespace(memory=SimpleNamespace(get_allocator_backend=lambda: allocator)),
+    )
+    memory = adapter._Memory(torch, "cuda", 0)
+    assert memory.live_bytes() == 7
+    assert memory.flushes() == flushes
+    assert memory.free_bytes() is None  # torch 2.9 does not tell
+
+
+def test_a_driver_that_does_not_tell_what_is_left() -> None:
+    """It refuses, and nothing is made up."""
+
+    def refuse(index: int) -> tuple[int, int]:
+        raise NotImplementedError
+
+    torch = SimpleNamespace(accelerator=SimpleNamespace(get_memory_info=refuse))
+    assert adapter._Memory(torch, "xpu", 0).free_bytes() is None
 
 
 def test_a_poisoned_device_says_so(simgpu: Control) -> None:

@@ -43,6 +43,7 @@ def test_the_keywords_are_the_ones_users_know() -> None:
         "min_items_per_joule": ("1/J", {"gpu"}, {"energy"}),
         "min_compute_utilization": ("share", {"gpu"}, {"rounds", "device events", "flop count"}),
         "min_bandwidth_utilization": ("share", {"gpu"}, {"rounds", "device events"}),
+        "max_leak": ("B", {"gpu"}, {"leak"}),
     }
 
 
@@ -126,6 +127,7 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(keyword: str, value: An
 def test_no_extra_memory_can_be_asked_for() -> None:
     """A workspace of zero makes sense, a time of zero does not."""
     assert Budget("max_gpu_workspace", 0).limits == {"*": 0.0}
+    assert Budget("max_leak", "0 B").limits == {"*": 0.0}
 
 
 @pytest.mark.parametrize(

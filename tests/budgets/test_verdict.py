@@ -39,6 +39,7 @@ FIGURES: Mapping[str, float] = {
     "min_items_per_joule": 50.0,
     "min_compute_utilization": 0.4,
     "min_bandwidth_utilization": 0.2,
+    "max_leak": 512.0,
 }
 """What each keyword limits, on the profile below."""
 
@@ -55,6 +56,7 @@ def measured(**parts: Any) -> Profile:
             readings={
                 "memory": 1000,
                 "workspace": 400,
+                "leak": 512,
                 "energy": Reading(2.0, interval=(1.9, 2.1)),
                 "power": Reading(300.0, interval=(290, 310)),
                 "package_energy": Reading(1.0, interval=(0.98, 1.02)),
@@ -91,6 +93,20 @@ def test_a_figure_well_inside_its_limit_meets_it_and_one_well_outside_misses(
     assert KINDS[keyword].title in verdict.sentence
     assert {"met": "meets", "missed": "misses"}[outcome] in verdict.sentence
     assert f"{keyword} " in verdict.sentence
+
+
+@pytest.mark.parametrize("limit", ["0 B", "1 KiB"])
+def test_no_leak_meets_any_limit(limit: str) -> None:
+    """Nothing gained is a figure, and a limit of nothing makes sense."""
+    verdict = judge(profile_of(None, leg_of("gpu", readings={"leak": 0})), Budget("max_leak", limit))
+    assert (verdict.outcome, verdict.observed) == ("met", 0)
+
+
+def test_a_growth_too_small_to_tell_is_no_miss_of_nothing() -> None:
+    """Its interval begins at zero: with a limit of zero the verdict is inconclusive, with a larger one it is met."""
+    profile = profile_of(None, leg_of("gpu", readings={"leak": Reading(600.0, interval=(0.0, 700.0))}))
+    assert judge(profile, Budget("max_leak", 0)).outcome == "inconclusive"
+    assert judge(profile, Budget("max_leak", "1 KiB")).outcome == "met"
 
 
 @pytest.mark.parametrize("keyword", [name for name, kind in KINDS.items() if kind.family != "memory"])

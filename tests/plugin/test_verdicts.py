@@ -368,3 +368,36 @@ def test_it(gpu_profile, subtests):
     assert "SUBFAILED" not in shown
     assert "budgets: 0 met, 1 missed" in shown
     assert len(runs.exported()["records"]) == len(runs.journal()) == 1
+
+
+LEAKING = """
+import pytest
+
+KEPT = []
+
+@pytest.mark.gpu_profile
+@pytest.mark.gpu_budget(max_leak="0 B")
+def test_leaking(gpu_profile_device):
+    def run():
+        KEPT.append(gpu_profile_device.allocate(2**20))
+        gpu_profile_device.run(1e-3)
+    return run
+
+@pytest.mark.gpu_profile
+@pytest.mark.gpu_budget(max_leak="0 B")
+def test_tight(gpu_profile_device):
+    def run():
+        gpu_profile_device.allocate(2**20)
+        gpu_profile_device.run(1e-3)
+    return run
+"""
+
+
+def test_a_leak_fails_its_test(runs: Runs) -> None:
+    """And no other; the table can show it."""
+    result = runs.on_gpu(LEAKING, "--gpu-profile-columns=leak")
+    result.assert_outcomes(passed=1, failed=1)
+    shown = text_of(result)
+    assert "GPU memory gained per call 1 MiB misses max_leak 0 B [exact]" in shown
+    assert "budgets: 1 met, 1 missed, 0 inconclusive, 0 not enforced" in shown
+    assert "GPU leak [" in shown

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_gpuprof.core.results import Caution, Reading, Verdict
 from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
-from tests.budgets.profiles import profile_of
+from tests.budgets.profiles import leg_of, profile_of
 
 
 def row(cpu: list[float] | None, gpu: list[float] | None, *verdicts: Verdict, test: str = "t.py::test_a") -> Row:
@@ -64,6 +64,18 @@ def test_utilization_has_a_column_where_work_is_declared_and_a_peak_is_known() -
     named = text_of(Row("t.py::test_a", "passed", found), columns=("flop-rate", "bandwidth"))
     assert "FLOP rate [GFLOP/s]" in named
     assert "bandwidth [GB/s]" in named
+
+
+def test_memory_has_its_columns() -> None:
+    """Workspace, what the allocator reserved, and the leak: named, and in one unit each; no leak is a figure."""
+    readings = {"workspace": 3 * 2**20, "reserved": 2**30, "leak": 0}
+    text = text_of(
+        Row("t.py::test_a", "passed", profile_of(None, leg_of("gpu", readings=readings))),
+        columns=("workspace", "reserved", "leak"),
+    )
+    for words in ("GPU workspace [MiB]", "GPU reserved [GiB]", "GPU leak [B]"):
+        assert words in text
+    assert text.splitlines()[2].split()[-4:-1] == ["3", "1", "0"]
 
 
 def test_sorting_and_grouping() -> None:
