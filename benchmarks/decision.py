@@ -1,20 +1,20 @@
 """How often the decision rule is wrong, and how many rounds it takes, beside what others do. Simulated.
 
-Series of up to 24 rounds are drawn from models of noise (``benchmarks/noise.py``), with a true ratio that lies at a known
-distance from the budget. At the budget both *met* and *missed* are wrong; away from it, one of them is. Every rule sees
-the same draws.
+Series of up to 24 rounds are drawn from models of noise (``benchmarks/noise.py``), with a true ratio that lies at a
+known distance from the budget. At the budget both *met* and *missed* are wrong; away from it, one of them is. Every
+rule sees the same draws.
 
 * ``gpuprof``: :func:`pytest_gpuprof.stats.decision.decide`, looking after every round from the third on.
 * ``four looks``: what it replaced, looking after 3, 6, 12 and 24 rounds, a quarter of the error rate for each.
 * ``bootstrap, peeking``: 95 % percentile bootstrap of the pooled samples after every round, as benchmark tools do it.
 * ``t-test, 24 rounds``: Student's t on the figures of 24 rounds, once.
 * ``t-test, fixed size``: the same with as many rounds as it needs for 97.5 % power at that distance, told the noise.
-* ``known noise``: the limit. A z-test that knows the noise, with as many rounds as it needs for 97.5 % power. It is given
-  a second time with the power that ``gpuprof`` reached, 99.9 % at most: to decide as often takes that many.
+* ``known noise``: the limit. A z-test that knows the noise, with as many rounds as it needs for 97.5 % power; and with
+  as many as it needs to decide as often as ``gpuprof`` does, 99.9 % at most.
 
-The goals: where rounds are independent, at most 2.6 % wrong on either side. That holds for the two-speed clock only
-because nothing 5 % away is decided before six rounds: all of five rounds have the same speed in 3.1 % of the series, on
-either side. Noise that outlives a round is beyond what any rule can see from the rounds alone.
+The goal: at most 2.6 % wrong on either side where rounds are independent and their noise is not skewed. For a clock of
+two speeds that takes six rounds: all of five have the same speed in 3.1 % of the series, on either side, so a rule that
+decides a budget 5 % away sooner breaks it. Noise that outlives a round cannot be told from the truth by so few rounds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TITLE = "Decisions: errors and rounds (simulated)"
 DISTANCES = (0.0, 0.02, 0.05, 0.10, 0.20)
 """True ratio over the budget, less one."""
 
-SIMULATIONS, QUICK = 10_000, 500
+SIMULATIONS, QUICK = 20_000, 500
 POWER, MOST_POWER = 0.975, 0.999
 
 _SIDE = 0.025
@@ -74,7 +74,7 @@ class _Rounds:
         return cls(samples, figures, mean, deviation, neighbours / squares + 1 / _COUNTS)
 
     def widening(self, first: int) -> Any:
-        rho = np.where(_COUNTS >= first, np.clip(self.correlation, 0, 0.8), 0)
+        rho = np.where(first <= _COUNTS, np.clip(self.correlation, 0, 0.8), 0)
         return np.sqrt((1 + rho) / (1 - rho))
 
     def around_mean(self, width: Any) -> tuple[Any, Any]:
@@ -86,10 +86,8 @@ Rule = Callable[[_Rounds], tuple[Any, Any]]
 
 
 def _gpuprof(rounds: _Rounds) -> tuple[Any, Any]:
-    t, least = (
-        np.array([infinity] * (LOOKS[0] - 1) + [bound(look, DEFAULT_CONFIDENCE) for look in LOOKS])
-        for bound, infinity in ((student, math.inf), (hidden, math.inf))
-    )
+    before = [math.inf] * (LOOKS[0] - 1)
+    t, least = (np.array(before + [bound(look, DEFAULT_CONFIDENCE) for look in LOOKS]) for bound in (student, hidden))
     width = np.maximum(t * rounds.deviation / np.sqrt(_COUNTS), least * DEFAULT_FLOOR)
     return rounds.around_mean(width * rounds.widening(CORRELATED_FROM))
 
@@ -217,7 +215,8 @@ def table(results: Mapping[str, Any]) -> str:
     noises = list(dict.fromkeys(row["noise"] for row in results["rows"]))
     rules = [*SEQUENTIAL, "t-test, 24 rounds"]
     lines = [
-        f"Wrong verdicts on the worse side where the truth is the budget itself ({results['simulations']} series each):",
+        "Per cent of wrong verdicts, on the worse side, where the truth is the budget itself "
+        f"({results['simulations']} series per noise):",
         "",
         "| noise | " + " | ".join(rules) + " |",
         "| --- |" + " ---: |" * len(rules),
@@ -226,8 +225,8 @@ def table(results: Mapping[str, Any]) -> str:
         lines.append(f"| {noise} | " + " | ".join(_wrong(rows[noise, 0.0, rule]) for rule in rules) + " |")
     lines += [
         "",
-        "Mean rounds of gpuprof / four looks / known noise at 97.5 % power / at the power of gpuprof; in brackets what "
-        "share of series gpuprof and four looks decide, where one decides less than 99 %:",
+        "Mean rounds of gpuprof / four looks / known noise at 97.5 % power / and at the power of gpuprof; in brackets "
+        "the share of series that gpuprof and four looks decide, where one of them decides less than 99 %:",
         "",
         "| noise | " + " | ".join(f"{distance:.0%} away" for distance in DISTANCES[1:]) + " |",
         "| --- |" + " ---: |" * len(DISTANCES[1:]),
@@ -240,7 +239,7 @@ def table(results: Mapping[str, Any]) -> str:
 
 def _wrong(row: Mapping[str, Any]) -> str:
     side = max("met", "missed", key=lambda name: row[name])
-    return f"{row[side]:.1%} ± {row[side + '_error']:.1%}"
+    return f"{100 * row[side]:.1f} ± {100 * row[side + '_error']:.1f}"
 
 
 def _taken(ours: Mapping[str, Any], previous: Mapping[str, Any]) -> str:

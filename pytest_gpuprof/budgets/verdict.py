@@ -216,8 +216,7 @@ def confirm(first: Verdict, second: Verdict, budget: Budget) -> Verdict:
 
 
 class BudgetRule:
-    """Enough rounds, when every budget that rests on rounds is decided; looked at where the decision rule looks, which is
-    after every round from the third on: it has paid for that.
+    """Enough rounds, when every budget that rests on rounds is decided; looked at only where the decision rule looks.
 
     Args:
         budgets: what has to be decided, each with its limit on this device.

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_gpuprof.stats.boundary import LOOKS, MAX_ROUNDS, half_width, hidden
+from pytest_gpuprof.stats.distance import exceed, span
 
 __all__ = [
     "DEFAULT_CONFIDENCE",
@@ -40,15 +41,14 @@ __all__ = [
 Outcome = Literal["met", "missed", "undecided"]
 
 DEFAULT_CONFIDENCE = 0.95
-"""At most 2.5 % wrong on each side over all looks together: the convention, and what the simulations were run with."""
+"""At most 2.5 % wrong on each side over all looks together: the convention, and what the simulations were run with. It
+holds for independent rounds whose noise is not skewed (`boundary` and `benchmarks.decision` say how far)."""
 
 DEFAULT_FLOOR = 0.02
 """Noise of a round taken for granted, 2 %. Without it three lucky identical rounds of a clock that jumps between two
-speeds (+-7 %) decide wrongly 12.5 % of the time per side; with it, 2.4 % over all looks together (simulated)."""
+speeds (+-7 %) decide wrongly 12.5 % of the time per side; with it, 2.3 % over all looks together (simulated)."""
 
 _LARGEST_MARGIN = 1500.0  # ln(largest float / smallest float) is 1454: no ratio of two readings has a larger logarithm
-_LARGEST_FACTOR = 1000.0  # a reason says "over 1000x" from here: more digits would tell a person nothing
-_SMALLEST_PERCENT = 0.01  # and "under 0.01 %" below here: no clock resolves it
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def mean_interval(
     Example:
         >>> mean, low, high = mean_interval([0.1, 0.1, 0.1])
         >>> round(mean, 3), round(low, 3), round(high, 3)
-        (0.1, 0.01, 0.19)
+        (0.1, 0.005, 0.195)
     """
     checked = _checked_margins(values)
     _check_settings(confidence, floor, bias)
@@ -208,14 +208,14 @@ def smallest_decidable_margin(
 
     Example:
         >>> [round(100 * smallest_decidable_margin(rounds), 1) for rounds in (3, 6, 12, 24)]
-        [9.4, 3.6, 2.2, 1.3]
+        [10.0, 3.6, 2.1, 1.3]
     """
     _check_settings(confidence, floor, 0.0)
     if rounds < 0:
         raise ValueError(f"rounds is {rounds}: give 0 or more")
     if rounds < 2:
         return math.inf
-    return _exceed(hidden(min(rounds, MAX_ROUNDS), confidence) * floor)
+    return exceed(hidden(min(rounds, MAX_ROUNDS), confidence) * floor)
 
 
 def check_confidence(confidence: float) -> None:
@@ -273,33 +273,4 @@ def _reason(outcome: Outcome, low: float, high: float, rounds: int) -> str:
     if outcome == "undecided":
         return f"the budget lies within the noise after {rounds} rounds"
     near, far, where = (low, high, "inside") if outcome == "met" else (-high, -low, "outside")
-    return f"the interval lies {_span(near, far)} {where} the budget after {rounds} rounds"
-
-
-def _span(near: float, far: float) -> str:
-    """Two distances from the limit in one unit: per cent, or factors when the far one is a factor of two or more."""
-    write = _percent if _exceed(far) < 1 else _factor
-    first, last = write(near), write(far)
-    return first if first == last else f"{first} to {last}"
-
-
-def _percent(logarithm: float) -> str:
-    percent = 100 * _exceed(logarithm)
-    if percent < _SMALLEST_PERCENT:
-        return f"under {_SMALLEST_PERCENT} %"
-    return f"{percent:.0f} %" if percent >= 9.95 else f"{percent:.2g} %"
-
-
-def _factor(logarithm: float) -> str:
-    factor = 1 + _exceed(logarithm)
-    if factor > _LARGEST_FACTOR:
-        return f"over {_LARGEST_FACTOR:.0f}x"
-    return f"{factor:.2f}x" if factor < 9.995 else f"{factor:.0f}x"
-
-
-def _exceed(logarithm: float) -> float:
-    """exp(x) - 1, and inf where that overflows."""
-    try:
-        return math.expm1(logarithm)
-    except OverflowError:
-        return math.inf
+    return f"the interval lies {span(near, far)} {where} the budget after {rounds} rounds"
