@@ -9,8 +9,8 @@ The rules of this module:
 * A round counts once, however many samples it holds. Samples within one round share its clock, its cache and its
   neighbours; treating them as independent makes wrong verdicts common (simulated with a 5 % effect shared within the
   round, looking after every round: 46 % on either side).
-* The series is looked at only at `LOOKS`, and once more when it ends between them. Looking after every round would
-  give luck many more chances.
+* The series is looked at after every round from the third on, and what all looks together may err by is what was asked
+  for (`boundary` says how). Stopping at the first decision is therefore honest; so is running out of time at any round.
 * The answer is a function of the margins alone: no random number, no bootstrap, so a stored series can be judged again.
 * Undecided is an answer. Nothing rounds it to met or missed.
 """
@@ -20,32 +20,35 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from typing import Literal
+
+from pytest_gpuprof.stats.boundary import LOOKS, MAX_ROUNDS, half_width, hidden
+from pytest_gpuprof.stats.distance import exceed, span
+
+__all__ = [
+    "DEFAULT_CONFIDENCE",
+    "DEFAULT_FLOOR",
+    "LOOKS",
+    "MAX_ROUNDS",
+    "Decision",
+    "Outcome",
+    "check_confidence",
+    "decide",
+    "mean_interval",
+    "smallest_decidable_margin",
+]
 
 Outcome = Literal["met", "missed", "undecided"]
 
-LOOKS: tuple[int, ...] = (3, 6, 12, 24)
-"""Rounds after which a running series is looked at. Three is the first count at which Student's t is usable (t with one
-degree of freedom asks for a factor of two); each look doubles the evidence, so four looks span what is affordable."""
-
-MAX_ROUNDS: int = LOOKS[-1]
-"""Rounds that can count, 24: a fifth look at a longer series would need a share of the error rate already spent."""
-
 DEFAULT_CONFIDENCE = 0.95
-"""At most 2.5 % wrong on each side over all looks together: the convention, and what the simulations were run with."""
+"""At most 2.5 % wrong on each side over all looks together: the convention, and what the simulations were run with. It
+holds for independent rounds whose noise is not skewed (`boundary` and `benchmarks.decision` say how far)."""
 
 DEFAULT_FLOOR = 0.02
 """Noise of a round taken for granted, 2 %. Without it three lucky identical rounds of a clock that jumps between two
-speeds (+-7 %) decide wrongly 12.6 % of the time per side (simulated); with it, 2.7 % over all looks together."""
+speeds (+-7 %) decide wrongly 12.5 % of the time per side; with it, 2.3 % over all looks together (simulated)."""
 
-_CORRELATED_FROM = 6  # rounds; the lag-1 autocorrelation of fewer is mostly its own bias
-_HIGHEST_CORRELATION = 0.8  # widens by 3; above, the even 24 rounds are worth fewer than three (24/9)
-_NO_SPREAD = 1e-9  # far below any clock: what is left is the rounding of the logarithms, and its pattern is no noise
 _LARGEST_MARGIN = 1500.0  # ln(largest float / smallest float) is 1454: no ratio of two readings has a larger logarithm
-_LARGEST_FACTOR = 1000.0  # a reason says "over 1000x" from here: more digits would tell a person nothing
-_SMALLEST_PERCENT = 0.01  # and "under 0.01 %" below here: no clock resolves it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +104,13 @@ def decide(
 ) -> Decision:
     """Decide whether a budget is met, from the margins of its rounds in the order they were run.
 
-    Goes through the looks (3, 6, 12, 24 rounds) in order and returns the first decision, using only the rounds up to
-    that look. A series that ends between two looks, or with two rounds, gets one closing look at its end.
+    Goes through the looks, one after every round from the third to the twenty-fourth, and returns the first decision,
+    using only the rounds up to that look. The budget is met when ``mean - h > 0`` and missed when ``mean + h < 0``; the
+    half-width ``h`` is that of `boundary.half_width`, plus the bias. Rounds beyond `MAX_ROUNDS` are not looked at.
 
-    At a look with ``r`` rounds, ``s = max(standard deviation, floor)``; from six rounds on it is widened by
-    ``sqrt((1 + rho) / (1 - rho))``, where ``rho`` is the lag-1 autocorrelation plus ``1/r`` (its bias in short series)
-    within 0 and 0.8. The half-width is ``h = t * s / sqrt(r) + bias`` with Student's t of ``r - 1`` degrees of freedom
-    at ``1 - (1 - confidence) / 8``: half of the error for each side, a quarter of that for each look (Bonferroni; a
-    series that ends has at most four looks, the closing one included). The budget is met when ``mean - h > 0`` and
-    missed when ``mean + h < 0``.
-
-    At a closing look the floor counts as it did at the last scheduled look. The floor stands for noise that these
-    rounds happen not to show, and a few more identical rounds do not disprove it: if it shrank between looks, a
-    two-speed clock (+-7 %) would decide wrongly 6 % of the time per side for a series that ends after four rounds.
-
-    Call it at the looks, and once when the series is over (out of time, say). A decision reached at a look never
-    changes when rounds are added. A closing look assumes the end was not chosen by its outcome: calling after every
-    round until something is decided breaks the error rate. Rounds beyond `MAX_ROUNDS` are not looked at, because they
-    would be a fifth look and its share of the error rate is spent.
+    A decision never changes when rounds are added, so it makes no difference whether this is called after every round,
+    once at the end, or both. A series of two rounds is judged as if it ended there, and decides only beyond a factor of
+    two; that look is not one of a running series, and a third round replaces it.
 
     Args:
         margins: Natural logarithm of observed/limit per round, positive where the budget is met.
@@ -136,9 +128,7 @@ def decide(
         ValueError: A margin is not finite or too large to be a logarithm of a ratio; confidence is not between 0.5
             and 1; floor or bias is negative or not finite.
 
-    Source: Student, "The probable error of a mean", Biometrika 6 (1908); Bonferroni's inequality; variance of a mean
-    under AR(1) noise, ``(1 + rho) / (1 - rho)``: Bartlett, J. Royal Stat. Soc. 98 (1935); bias of the autocorrelation,
-    about ``-1/r``: Marriott & Pope, Biometrika 41 (1954).
+    Source: as `boundary.half_width`.
 
     Example:
         >>> from math import log
@@ -152,11 +142,12 @@ def decide(
     if not values:
         return Decision("undecided", None, None, 0, "too few rounds")
     end = min(len(values), MAX_ROUNDS)
-    for look in (look for look in LOOKS if look < end):
-        decision = _look(values[:look], confidence, floor, bias)
-        if decision.outcome != "undecided":
-            return decision
-    return _look(values[:end], confidence, floor, bias)
+    for rounds in (*(look for look in LOOKS if look < end), end):
+        mean, low, high = _mean_interval(values[:rounds], confidence, floor, bias)
+        outcome = _outcome(low, high)
+        if outcome != "undecided":
+            break
+    return Decision(outcome, mean, (low, high), rounds, _reason(outcome, low, high, rounds))
 
 
 def mean_interval(
@@ -185,7 +176,7 @@ def mean_interval(
     Example:
         >>> mean, low, high = mean_interval([0.1, 0.1, 0.1])
         >>> round(mean, 3), round(low, 3), round(high, 3)
-        (0.1, -0.002, 0.202)
+        (0.1, 0.005, 0.195)
     """
     checked = _checked_margins(values)
     _check_settings(confidence, floor, bias)
@@ -213,18 +204,18 @@ def smallest_decidable_margin(
     Raises:
         ValueError: rounds is negative, or confidence or floor is out of the range that `decide` accepts.
 
-    Source: the half-width of `decide` with the standard deviation at its floor.
+    Source: `boundary.hidden`.
 
     Example:
-        >>> [round(100 * smallest_decidable_margin(look), 1) for look in LOOKS]
-        [10.8, 3.2, 1.7, 1.1]
+        >>> [round(100 * smallest_decidable_margin(rounds), 1) for rounds in (3, 6, 12, 24)]
+        [10.0, 3.6, 2.1, 1.3]
     """
     _check_settings(confidence, floor, 0.0)
     if rounds < 0:
         raise ValueError(f"rounds is {rounds}: give 0 or more")
     if rounds < 2:
         return math.inf
-    return _exceed(_floor_width(min(rounds, MAX_ROUNDS), confidence, floor))
+    return exceed(hidden(min(rounds, MAX_ROUNDS), confidence) * floor)
 
 
 def check_confidence(confidence: float) -> None:
@@ -262,13 +253,6 @@ def _checked_margins(margins: Sequence[float]) -> tuple[float, ...]:
     return values
 
 
-def _look(values: tuple[float, ...], confidence: float, floor: float, bias: float) -> Decision:
-    """One look at all of these rounds."""
-    mean, low, high = _mean_interval(values, confidence, floor, bias)
-    outcome = _outcome(low, high)
-    return Decision(outcome, mean, (low, high), len(values), _reason(outcome, low, high, len(values)))
-
-
 def _outcome(low: float, high: float) -> Outcome:
     if low > 0:
         return "met"
@@ -278,36 +262,9 @@ def _outcome(low: float, high: float) -> Outcome:
 def _mean_interval(
     values: tuple[float, ...], confidence: float, floor: float, bias: float
 ) -> tuple[float, float, float]:
-    rounds = len(values)
-    mean = math.fsum(values) / rounds
-    if rounds < 2:
-        return mean, -math.inf, math.inf
-    deviations = [value - mean for value in values]
-    squares = math.fsum(deviation * deviation for deviation in deviations)
-    deviation = math.sqrt(squares / (rounds - 1))
-    spread = max(deviation, floor)
-    if rounds >= _CORRELATED_FROM and deviation > _NO_SPREAD:
-        neighbours = math.fsum(left * right for left, right in pairwise(deviations))
-        rho = min(max(neighbours / squares + 1 / rounds, 0.0), _HIGHEST_CORRELATION)
-        spread *= math.sqrt((1 + rho) / (1 - rho))
-    width = _t_of_look(rounds, confidence) * spread / math.sqrt(rounds)
-    width = max(width, _floor_width(rounds, confidence, floor)) + bias
+    mean = math.fsum(values) / len(values)
+    width = half_width(values, confidence, floor) + bias
     return mean, mean - width, mean + width
-
-
-def _floor_width(rounds: int, confidence: float, floor: float) -> float:
-    """Half-width that the floor alone gives; between looks it stays what it was at the last one."""
-    look = max((look for look in LOOKS if look <= rounds), default=rounds)
-    return _t_of_look(look, confidence) * floor / math.sqrt(look)
-
-
-@lru_cache(maxsize=256)  # a run asks for a handful of (rounds, confidence) pairs, thousands of times
-def _t_of_look(rounds: int, confidence: float) -> float:
-    """Student's t of one side at one look: 8.860, 3.810, 2.981, 2.710 at the four looks for a confidence of 0.95."""
-    from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
-
-    tail = (1 - confidence) / 2 / len(LOOKS)
-    return -float(stdtrit(rounds - 1, tail))
 
 
 def _reason(outcome: Outcome, low: float, high: float, rounds: int) -> str:
@@ -316,33 +273,4 @@ def _reason(outcome: Outcome, low: float, high: float, rounds: int) -> str:
     if outcome == "undecided":
         return f"the budget lies within the noise after {rounds} rounds"
     near, far, where = (low, high, "inside") if outcome == "met" else (-high, -low, "outside")
-    return f"the interval lies {_span(near, far)} {where} the budget after {rounds} rounds"
-
-
-def _span(near: float, far: float) -> str:
-    """Two distances from the limit in one unit: per cent, or factors when the far one is a factor of two or more."""
-    write = _percent if _exceed(far) < 1 else _factor
-    first, last = write(near), write(far)
-    return first if first == last else f"{first} to {last}"
-
-
-def _percent(logarithm: float) -> str:
-    percent = 100 * _exceed(logarithm)
-    if percent < _SMALLEST_PERCENT:
-        return f"under {_SMALLEST_PERCENT} %"
-    return f"{percent:.0f} %" if percent >= 9.95 else f"{percent:.2g} %"
-
-
-def _factor(logarithm: float) -> str:
-    factor = 1 + _exceed(logarithm)
-    if factor > _LARGEST_FACTOR:
-        return f"over {_LARGEST_FACTOR:.0f}x"
-    return f"{factor:.2f}x" if factor < 9.995 else f"{factor:.0f}x"
-
-
-def _exceed(logarithm: float) -> float:
-    """exp(x) - 1, and inf where that overflows."""
-    try:
-        return math.expm1(logarithm)
-    except OverflowError:
-        return math.inf
+    return f"the interval lies {span(near, far)} {where} the budget after {rounds} rounds"

@@ -453,7 +453,7 @@ def test_only_the_looks_are_looked_at() -> None:
 def test_budgets_that_do_not_rest_on_rounds_do_not_ask_for_any() -> None:
     """Nor do those whose figure will never come."""
     memory = BudgetRule([(Budget("max_gpu_memory", 1), 1.0), (Budget("max_gpu_time", 1, stat="p95"), 1.0)], None)
-    assert memory.enough({"gpu": rounds(*[1.0] * 6)}) == "known to 3.1% after 6 rounds"
+    assert memory.enough({"gpu": rounds(*[1.0] * 6)}) == "known to 3.5% after 6 rounds"
     missing = BudgetRule([(Budget("max_device_time", 1), 1.0)], None)
     assert missing.enough({"gpu": rounds(1.0, 1.0, 1.0)}) == "every budget was decided after 3 rounds"
 
@@ -469,9 +469,9 @@ def test_without_a_budget_rounds_are_enough_when_the_speedup_is_known() -> None:
     """To 5 %; of a single leg, its time."""
     rule = BudgetRule([], None)
     steady, shaky = [0.1] * 6, [0.1, 0.2, 0.1, 0.15, 0.1, 0.3]
-    assert rule.enough({"cpu": rounds(*[1.0] * 6), "gpu": rounds(*steady)}) == "known to 3.1% after 6 rounds"
+    assert rule.enough({"cpu": rounds(*[1.0] * 6), "gpu": rounds(*steady)}) == "known to 3.5% after 6 rounds"
     assert rule.enough({"cpu": rounds(*[1.0] * 6), "gpu": rounds(*shaky)}) is None
-    assert rule.enough({"cpu": rounds(*steady)}) == "known to 3.1% after 6 rounds"
+    assert rule.enough({"cpu": rounds(*steady)}) == "known to 3.5% after 6 rounds"
     assert rule.enough({"cpu": rounds(*steady[:3])}) is None
 
 

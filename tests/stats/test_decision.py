@@ -26,7 +26,7 @@ from pytest_gpuprof.stats.decision import (
 RANK = {"missed": -1, "undecided": 0, "met": 1}
 MIRROR = {"missed": "met", "undecided": "undecided", "met": "missed"}
 SIMULATIONS = 2000  # a rate of 0.01, the usual one, is then known to +-0.002
-SIMULATIONS_NEAR_THE_BOUND = 10_000  # the bimodal clock is wrong in 0.027; this many know it to +-0.0016
+SIMULATIONS_NEAR_THE_BOUND = 10_000  # a clock of two speeds is wrong in 0.023 to 0.026; this many know it to +-0.0016
 HIGHEST_ERROR = 0.03  # per side: 0.025 is what is asked for under normal noise
 
 repeatable = settings(derandomize=True, deadline=None)
@@ -35,30 +35,15 @@ margin = st.integers(-5000, 5000).map(lambda number: number / 10_000)
 series = st.lists(margin, max_size=30)
 
 
-def test_looks_and_rounds_are_what_the_loop_needs_to_plan() -> None:
-    """The looks double from three on, and the last one is the longest series that counts."""
-    assert LOOKS == (3, 6, 12, 24)
-    assert MAX_ROUNDS == 24
-
-
-@pytest.mark.parametrize(("rounds", "t"), [(3, 8.860), (6, 3.810), (12, 2.981), (24, 2.710)])
-def test_half_width_is_students_t_at_the_bonferroni_level(rounds: int, t: float) -> None:
-    """Noise-free rounds get a half-width of t * floor / sqrt(r), with the t of tables at 1 - 0.025 / 4."""
-    mean, low, high = mean_interval([0.5] * rounds)
-    assert mean == 0.5
-    assert (high - mean) * math.sqrt(rounds) / 0.02 == pytest.approx(t, abs=0.0006)
-    assert mean - low == pytest.approx(high - mean)
-
-
-@pytest.mark.parametrize(("rounds", "percent"), [(3, 10.8), (6, 3.2), (12, 1.7), (24, 1.1)])
-def test_smallest_decidable_margin_at_the_looks(rounds: int, percent: float) -> None:
-    """The smallest decidable margins at the four looks are 10.8 %, 3.2 %, 1.7 % and 1.1 %."""
+@pytest.mark.parametrize(("rounds", "percent"), [(2, 105.5), (3, 10.0), (5, 10.0), (6, 3.6), (12, 2.1), (24, 1.3)])
+def test_smallest_decidable_margin_falls_with_the_rounds(rounds: int, percent: float) -> None:
+    """Three rounds without visible noise decide beyond 10 %, six beyond 3.6 %, 24 beyond 1.3 %."""
     assert 100 * smallest_decidable_margin(rounds) == pytest.approx(percent, abs=0.051)
 
 
 @pytest.mark.parametrize("rounds", range(2, 31))
 def test_smallest_decidable_margin_is_where_decide_starts_to_decide(rounds: int) -> None:
-    """Noise-free rounds just above the margin are met, just below it undecided, at a closing look too."""
+    """Noise-free rounds just above the margin are met, just below it undecided, wherever the series ends."""
     edge = math.log1p(smallest_decidable_margin(rounds))
     assert decide([edge * 1.001] * rounds).outcome == "met"
     assert decide([edge * 0.999] * rounds).outcome == "undecided"
@@ -94,27 +79,15 @@ def test_two_rounds_decide_only_beyond_a_factor_of_two() -> None:
     assert decide([-math.log(2.1)] * 2).outcome == "missed"
 
 
-def test_a_closing_look_never_reaches_past_the_last_scheduled_one() -> None:
-    """Four or five identical rounds decide no finer than three: lucky agreement is not evidence against noise."""
+def test_two_rounds_are_judged_only_while_there_is_no_third() -> None:
+    """Two rounds are no look of a running series: the third replaces what they said."""
+    assert decide([1.0, 1.0]).outcome == "met"
+    assert decide([1.0, 1.0, -1.0]).outcome == "undecided"
+
+
+def test_five_identical_rounds_decide_no_finer_than_three() -> None:
+    """Lucky agreement is not evidence against noise until six rounds agree."""
     assert [decide([0.07] * rounds).outcome for rounds in (3, 4, 5, 6)] == ["undecided"] * 3 + ["met"]
-
-
-@pytest.mark.parametrize(
-    ("margins", "widening"),
-    [
-        pytest.param([0.0, 0.1, 0.2, 0.3, 0.4], 1.0, id="five rounds are too few to tell"),
-        # Deviations -0.25 ... 0.25: neighbours 0.0875, squares 0.175, so rho = 1/2 + 1/6 and (1 + rho)/(1 - rho) = 5.
-        pytest.param([0.0, 0.1, 0.2, 0.3, 0.4, 0.5], math.sqrt(5), id="bias of a short series is given back"),
-        pytest.param([0.0, 0.1] * 6, 1.0, id="alternation earns nothing"),
-        pytest.param([0.1 * step for step in range(24)], 3.0, id="at most by three"),
-    ],
-)
-def test_standard_error_is_widened_by_the_autocorrelation(margins: list[float], widening: float) -> None:
-    """From six rounds on, sqrt((1 + rho) / (1 - rho)) with rho = autocorrelation + 1/r, kept within 0 and 0.8."""
-    rounds = len(margins)
-    t = {5: 4.315, 6: 3.810, 12: 2.981, 24: 2.710}[rounds]
-    mean, low, _ = mean_interval(margins)
-    assert mean - low == pytest.approx(t * statistics.stdev(margins) * widening / math.sqrt(rounds), rel=1e-3)
 
 
 def test_autocorrelated_rounds_widen_the_interval() -> None:
@@ -124,14 +97,6 @@ def test_autocorrelated_rounds_widen_the_interval() -> None:
     _, low_of_drift, _ = mean_interval(drifting)
     _, low_of_mixed, _ = mean_interval(mixed)
     assert low_of_drift < low_of_mixed
-
-
-def test_rounding_of_identical_rounds_is_not_taken_for_correlation() -> None:
-    """Identical rounds whose mean rounds off by one bit get the half-width of the floor, not three times that."""
-    for value in (0.1, 0.3, 1 / 3, 0.7, 1.1):
-        for rounds in (6, 7, 12, 13, 24):
-            mean, low, _ = mean_interval([value] * rounds)
-            assert mean - low == pytest.approx(math.log1p(smallest_decidable_margin(rounds)))
 
 
 def test_bias_widens_both_ends_and_does_not_average_out() -> None:
@@ -153,11 +118,11 @@ def test_higher_confidence_asks_for_more() -> None:
 @pytest.mark.parametrize(
     ("margins", "floor", "reason"),
     [
-        ([0.2, 0.2, 0.2], 0.02, "the interval lies 10 % to 35 % inside the budget after 3 rounds"),
-        ([-0.2, -0.2, -0.2], 0.02, "the interval lies 10 % to 35 % outside the budget after 3 rounds"),
-        ([0.04] * 6, 0.02, "the interval lies 0.89 % to 7.4 % inside the budget after 6 rounds"),
-        ([1.0] * 3, 0.02, "the interval lies 2.45x to 3.01x inside the budget after 3 rounds"),
-        ([4.0] * 3, 0.02, "the interval lies 49x to 60x inside the budget after 3 rounds"),
+        ([0.2, 0.2, 0.2], 0.02, "the interval lies 11 % to 34 % inside the budget after 3 rounds"),
+        ([-0.2, -0.2, -0.2], 0.02, "the interval lies 11 % to 34 % outside the budget after 3 rounds"),
+        ([0.04] * 6, 0.02, "the interval lies 0.5 % to 7.8 % inside the budget after 6 rounds"),
+        ([1.0] * 3, 0.02, "the interval lies 2.47x to 2.99x inside the budget after 3 rounds"),
+        ([4.0] * 3, 0.02, "the interval lies 50x to 60x inside the budget after 3 rounds"),
         ([900.0] * 3, 0.02, "the interval lies over 1000x inside the budget after 3 rounds"),
         ([math.log(1.25)] * 3, 0.0, "the interval lies 25 % inside the budget after 3 rounds"),
         ([1e-6] * 3, 0.0, "the interval lies under 0.01 % inside the budget after 3 rounds"),
@@ -311,9 +276,18 @@ def test_rounds_after_a_decision_do_not_change_it(look: int, data: st.DataObject
 
 
 @repeatable
+@given(st.lists(margin, min_size=3, max_size=30))
+def test_looking_after_every_round_finds_what_one_look_at_the_end_finds(margins: list[float]) -> None:
+    """The loop may stop at the first decision: judging the whole series afterwards says the same."""
+    running = (decide(margins[:rounds]) for rounds in range(3, len(margins) + 1))
+    decisions = [decision for decision in running if decision.outcome != "undecided"]
+    assert decide(margins) == (decisions[0] if decisions else decide(margins[:MAX_ROUNDS]))
+
+
+@repeatable
 @given(st.lists(margin, min_size=MAX_ROUNDS, max_size=MAX_ROUNDS), series)
 def test_rounds_beyond_the_last_look_do_not_count(margins: list[float], more: list[float]) -> None:
-    """There is no fifth look, so a longer series says what its first 24 rounds say."""
+    """There is no look after the last, so a longer series says what its first 24 rounds say."""
     assert decide(margins + more) == decide(margins)
 
 
@@ -342,15 +316,11 @@ def test_a_higher_floor_never_narrows_the_interval(margins: list[float], one: fl
 # What a round can look like. Each maker takes a random generator and returns an endless series of log ratios around 0.
 
 
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
 def iid_1_percent(rng: random.Random) -> Iterator[float]:
     """Three CPU and twenty-one GPU samples with 1 % normal noise, a ratio of their medians."""
     while True:
         cpu, gpu = ([rng.gauss(0, 0.01) for _ in range(count)] for count in (3, 21))
-        yield _median(cpu) - _median(gpu)
+        yield statistics.median(cpu) - statistics.median(gpu)
 
 
 def heavy_tailed_5_percent(rng: random.Random) -> Iterator[float]:
@@ -380,31 +350,51 @@ def bimodal_7_percent(rng: random.Random) -> Iterator[float]:
         yield rng.choice((-0.07, 0.07)) + rng.gauss(0, 0.005)
 
 
+def two_speeds_with_noise(rng: random.Random) -> Iterator[float]:
+    """The same, with 3 % of noise around either speed: the hardest of what was tried."""
+    while True:
+        yield rng.choice((-0.07, 0.07)) + rng.gauss(0, 0.03)
+
+
+def correlated_95(rng: random.Random) -> Iterator[float]:
+    """Twenty samples per round, each correlated with the one before by 0.95: noise that outlives a round."""
+    state = rng.gauss(0, 0.03)
+    while True:
+        samples = []
+        for _ in range(20):
+            state = 0.95 * state + rng.gauss(0, 0.03 * math.sqrt(1 - 0.95**2))
+            samples.append(state)
+        yield statistics.median(samples)
+
+
 NOISES: dict[str, Callable[[random.Random], Iterator[float]]] = {
     "iid 1 %": iid_1_percent,
     "heavy-tailed 5 %": heavy_tailed_5_percent,
     "round effect 1.5 %": round_effect(0.015),
+    "round effect 2 %": round_effect(0.02),
+    "round effect 3 %": round_effect(0.03),
     "round effect 5 %": round_effect(0.05),
     "bimodal 7 %": bimodal_7_percent,
+    "bimodal 7 % with noise": two_speeds_with_noise,
 }
+NEAR_THE_BOUND = ("bimodal 7 %", "bimodal 7 % with noise")
 
 
-def loop(noise: Iterator[float], true_margin: float, end: int = MAX_ROUNDS) -> Decision:
-    """The measuring loop: run to the next look, decide, stop at the first decision or at the end of the series."""
-    margins: list[float] = []
-    for look in [look for look in LOOKS if look < end] + [end]:
-        margins += [true_margin + next(noise) for _ in range(look - len(margins))]
-        decision = decide(margins)
-        if decision.outcome != "undecided":
-            break
-    return decision
-
-
-def rates(name: str, true_margin: float, end: int = MAX_ROUNDS) -> dict[str, float]:
-    """Share of each outcome, and the mean number of rounds, over seeded simulations."""
-    simulations = SIMULATIONS_NEAR_THE_BOUND if name == "bimodal 7 %" else SIMULATIONS
+def rates(
+    name: str,
+    true_margin: float,
+    end: int = MAX_ROUNDS,
+    noise: Callable[[random.Random], Iterator[float]] | None = None,
+    confidence: float = 0.95,
+    simulations: int = 0,
+) -> dict[str, float]:
+    """Share of each outcome, and the mean number of rounds, over seeded simulations that look after every round."""
+    simulations = simulations or (SIMULATIONS_NEAR_THE_BOUND if name in NEAR_THE_BOUND else SIMULATIONS)
     rng = random.Random(f"{name} {true_margin} {end}")
-    decisions = [loop(NOISES[name](rng), true_margin, end) for _ in range(simulations)]
+    decisions = []
+    for _ in range(simulations):
+        margins = (noise or NOISES[name])(rng)
+        decisions.append(decide([true_margin + next(margins) for _ in range(end)], confidence=confidence))
     counted = {outcome: sum(decision.outcome == outcome for decision in decisions) / simulations for outcome in RANK}
     return {**counted, "rounds": math.fsum(decision.rounds for decision in decisions) / simulations}
 
@@ -417,21 +407,56 @@ def test_wrong_verdicts_are_rare_exactly_at_the_budget(name: str) -> None:
     assert seen["missed"] <= HIGHEST_ERROR
 
 
-@pytest.mark.parametrize("end", [2, 4, 5, 9, 13])
+@pytest.mark.parametrize("end", [2, 3, 5, 9])
 @pytest.mark.parametrize("name", ["round effect 5 %", "bimodal 7 %"])
-def test_wrong_verdicts_stay_rare_when_time_runs_out_between_looks(name: str, end: int) -> None:
-    """The closing look of a series that ends early is paid for: the same bound holds wherever it ends."""
+def test_wrong_verdicts_stay_rare_when_time_runs_out(name: str, end: int) -> None:
+    """The same bound holds wherever the series ends."""
     seen = rates(name, 0.0, end)
     assert seen["met"] <= HIGHEST_ERROR
     assert seen["missed"] <= HIGHEST_ERROR
 
 
-@pytest.mark.parametrize("name", ["iid 1 %", "round effect 1.5 %"])
+@pytest.mark.parametrize("name", ["iid 1 %", "round effect 1.5 %", "round effect 2 %"])
 def test_twenty_per_cent_headroom_decides_in_three_rounds(name: str) -> None:
     """The usual budget, with 20 % headroom and 1-2 % noise, is decided at the first look."""
     seen = rates(name, math.log(1.2))
     assert seen["met"] == 1
-    assert seen["rounds"] <= 3.3
+    assert seen["rounds"] <= 3.1
+
+
+@pytest.mark.parametrize(
+    ("name", "rounds", "decided"),
+    [
+        # With four looks after 3, 6, 12 and 24 rounds, each at a quarter of the error rate: 7.3, 9.7 and 16.1 rounds.
+        ("round effect 2 %", 6.5, 0.999),
+        ("round effect 3 %", 8.7, 0.995),
+        ("round effect 5 %", 15.5, 0.93),
+    ],
+)
+def test_five_per_cent_headroom_is_decided_in_few_rounds(name: str, rounds: float, decided: float) -> None:
+    """A budget 5 % away takes six rounds where they vary by 2 %, and is nearly always decided up to 5 %."""
+    seen = rates(name, math.log(1.05))
+    assert seen["met"] >= decided
+    assert seen["rounds"] <= rounds
+
+
+def test_correlated_noise_errs_little_more_than_independent_noise() -> None:
+    """With a correlation of 0.95 from sample to sample 2.8 % per side are wrong, and these runs scatter."""
+    seen = rates("correlated", 0.0, noise=correlated_95, simulations=4000)
+    assert seen["met"] <= 0.036
+    assert seen["missed"] <= 0.036
+
+
+@pytest.mark.parametrize(("confidence", "simulations"), [(0.8, 2000), (0.95, 6000), (0.98, 6000)])
+def test_error_rate_is_what_was_asked_for_at_any_confidence(confidence: float, simulations: int) -> None:
+    """Noise far above the floor errs in 70 to 90 % of what is allowed: neither more nor uselessly little."""
+
+    def noise(rng: random.Random) -> Iterator[float]:
+        while True:
+            yield rng.gauss(0, 0.5)
+
+    seen = rates("normal", 0.0, noise=noise, confidence=confidence, simulations=simulations)
+    assert 0.6 <= (seen["met"] + seen["missed"]) / (1 - confidence) <= 1
 
 
 def test_twenty_per_cent_too_slow_is_missed() -> None:
