@@ -13,8 +13,8 @@ from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
-from pytest_gpuprof.backends.host import HostDevice
-from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
+from pytest_gpuprof.backends.host import HostDevice, flush_bytes, read_settings
+from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Fact
 from pytest_gpuprof.core.errors import DeviceError, Unavailable
 from pytest_gpuprof.core.protocols import Backlog, PeakMemory
 
@@ -218,6 +218,7 @@ class _Device(HostDevice):
         self._context = _Context(info.id.index)
         super().__init__(info, _Arguments(self._context))
         self.timer = _Timer(self._context)
+        self.flush = _Flush(self._context)
         self.lacks = {"memory": "the device's memory resource is none of the driver's pools, which alone keep a peak"}
 
     @cached_property
@@ -230,6 +231,10 @@ class _Device(HostDevice):
                 {**self.lacks, "backlog": f"the driver cannot load the spin kernel ({error})"}
             )
             return None
+
+    def settings(self) -> Mapping[str, Fact]:
+        """Return the version of cuda.core."""
+        return read_settings(self._context.core, {"cuda-core": ("__version__",)})
 
     def synchronize(self) -> None:
         """Wait for all streams of the device."""
@@ -280,6 +285,24 @@ class _Spin:
 
     def __call__(self, seconds: float) -> None:
         self._launch(self._nanoseconds(seconds * 1e9))
+
+
+class _Flush:
+    """Fills a buffer larger than the L2 cache on our stream; it is allocated when it is first needed."""
+
+    def __init__(self, context: _Context) -> None:
+        self._context = context
+        self._buffer: Any = None
+
+    def __call__(self) -> None:
+        stream = self._context.stream
+        if self._buffer is None:
+            driver = self._context.driver
+            attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE
+            size = flush_bytes(_ask(driver, "cuDeviceGetAttribute", attribute, self._context.index))
+            with self._context.current() as device:
+                self._buffer = device.allocate(size, stream=stream)
+        self._buffer.fill(b"\0", stream=stream)
 
 
 class _Pool:
