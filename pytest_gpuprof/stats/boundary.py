@@ -44,8 +44,8 @@ _SHARE_OF_TWO = (
 )
 
 # The looks err together, so their error rates may sum to more than the whole: to 1 + 0.45 * (a / 0.025)**0.18 times it.
-# Fitted to 3 million simulated series of normal noise: for a from 0.25 to 0.0001 they then cross on either side in
-# 0.72 to 0.83 * a (2.0 % for 2.5 %). The rest is for what is harder than normal noise: flat noise of 5 % errs in 1.9 %,
+# Fitted to 3 million simulated series of normal noise (`benchmarks.boundary`): for a from 0.25 to 0.0001 they then cross
+# on either side in 0.72 to 0.82 * a (2.0 % for 2.5 %). The rest is for what is harder than normal noise: flat noise of 5 % errs in 1.9 %,
 # two speeds +-7 % with 3 % around each in 2.6 %. For ever smaller a the sum approaches 1, Bonferroni's: rare errors do
 # not overlap. What no share pays for: flat noise of 10 % (2.9 %), two speeds further apart than the hidden noise below
 # (+-8 %: up to 3.3 %; +-10 %: 13 %), and skewed noise (one round in ten 14 % slower: 6 %), all per side.
