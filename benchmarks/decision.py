@@ -34,7 +34,7 @@ from benchmarks.noise import NOISES, SAMPLES
 from pytest_gpuprof.stats.boundary import CORRELATED_FROM, hidden, student
 from pytest_gpuprof.stats.decision import DEFAULT_CONFIDENCE, DEFAULT_FLOOR, LOOKS, MAX_ROUNDS, decide
 
-__all__ = ["NAME", "TITLE", "measure", "table"]
+__all__ = ["NAME", "TITLE", "Rounds", "measure", "table"]
 
 NAME = "decision"
 TITLE = "Decisions: errors and rounds (simulated)"
@@ -53,7 +53,7 @@ _COUNTS = np.arange(1, MAX_ROUNDS + 1)
 
 
 @dataclass(frozen=True)
-class _Rounds:
+class Rounds:
     """Series of rounds, and what is known of them after each round: arrays of the shape (series, rounds)."""
 
     samples: Any
@@ -63,7 +63,8 @@ class _Rounds:
     correlation: Any
 
     @classmethod
-    def of(cls, samples: Any) -> _Rounds:
+    def of(cls, samples: Any) -> Rounds:
+        """Return what is known of samples of the shape (series, rounds, samples)."""
         figures = np.median(samples, axis=2)
         total = np.cumsum(figures, axis=1)
         mean = total / _COUNTS
@@ -74,32 +75,34 @@ class _Rounds:
         return cls(samples, figures, mean, deviation, neighbours / squares + 1 / _COUNTS)
 
     def widening(self, first: int) -> Any:
+        """Return the factor for neighbours that resemble each other, from so many rounds on."""
         rho = np.where(first <= _COUNTS, np.clip(self.correlation, 0, 0.8), 0)
         return np.sqrt((1 + rho) / (1 - rho))
 
     def around_mean(self, width: Any) -> tuple[Any, Any]:
+        """Return the ends of an interval of this half-width."""
         return self.mean - width, self.mean + width
 
 
-Rule = Callable[[_Rounds], tuple[Any, Any]]
+Rule = Callable[[Rounds], tuple[Any, Any]]
 """Returns the ends of the interval after each round, infinite where the rule does not look."""
 
 
-def _gpuprof(rounds: _Rounds) -> tuple[Any, Any]:
+def _gpuprof(rounds: Rounds) -> tuple[Any, Any]:
     before = [math.inf] * (LOOKS[0] - 1)
     t, least = (np.array(before + [bound(look, DEFAULT_CONFIDENCE) for look in LOOKS]) for bound in (student, hidden))
     width = np.maximum(t * rounds.deviation / np.sqrt(_COUNTS), least * DEFAULT_FLOOR)
     return rounds.around_mean(width * rounds.widening(CORRELATED_FROM))
 
 
-def _four_looks(rounds: _Rounds) -> tuple[Any, Any]:
+def _four_looks(rounds: Rounds) -> tuple[Any, Any]:
     looks = np.isin(_COUNTS, _PREVIOUS)
     t = np.where(looks, stats.t.isf(_SIDE / len(_PREVIOUS), np.maximum(_COUNTS - 1, 1)), math.inf)
     spread = np.maximum(rounds.deviation, 0.02) * rounds.widening(6)
     return rounds.around_mean(t * spread / np.sqrt(_COUNTS))
 
 
-def _bootstrap(rounds: _Rounds) -> tuple[Any, Any]:
+def _bootstrap(rounds: Rounds) -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
     samples = rounds.samples[:_BOOTSTRAPPED]
     low, high = np.full((2, len(samples), MAX_ROUNDS), math.inf) * [[[-1]], [[1]]]
@@ -113,12 +116,12 @@ def _bootstrap(rounds: _Rounds) -> tuple[Any, Any]:
     return low, high
 
 
-def _t_interval(rounds: _Rounds) -> tuple[Any, Any]:
+def _t_interval(rounds: Rounds) -> tuple[Any, Any]:
     t = np.where(_COUNTS > 1, stats.t.isf(_SIDE, np.maximum(_COUNTS - 1, 1)), math.inf)
     return rounds.around_mean(t * rounds.deviation / np.sqrt(_COUNTS))
 
 
-def _z_interval(rounds: _Rounds) -> tuple[Any, Any]:
+def _z_interval(rounds: Rounds) -> tuple[Any, Any]:
     return rounds.around_mean(stats.norm.isf(_SIDE) * rounds.figures.std() / np.sqrt(_COUNTS))
 
 
@@ -163,7 +166,7 @@ def _t_size(deviation: float, margin: float) -> int:
     return MAX_ROUNDS
 
 
-def _compare(rounds: _Rounds, interval: tuple[Any, Any], margin: float) -> None:
+def _compare(rounds: Rounds, interval: tuple[Any, Any], margin: float) -> None:
     """Check that the vectorized rule is the rule.
 
     Raises:
@@ -179,7 +182,7 @@ def _compare(rounds: _Rounds, interval: tuple[Any, Any], margin: float) -> None:
 
 def _of_noise(name: str, simulations: int) -> list[dict[str, Any]]:
     """Return the rows of one noise: per distance one per rule."""
-    rounds = _Rounds.of(NOISES[name].draw(np.random.default_rng(20), simulations))
+    rounds = Rounds.of(NOISES[name].draw(np.random.default_rng(20), simulations))
     sequential = {rule: interval(rounds) for rule, interval in SEQUENTIAL.items()}
     t_interval, z_interval = _t_interval(rounds), _z_interval(rounds)
     deviation = float(rounds.figures.std())
@@ -228,7 +231,7 @@ def table(results: Mapping[str, Any]) -> str:
         "Mean rounds of gpuprof / four looks / known noise at 97.5 % power / and at the power of gpuprof; in brackets "
         "the share of series that gpuprof and four looks decide, where one of them decides less than 99 %:",
         "",
-        "| noise | " + " | ".join(f"{distance:.0%} away" for distance in DISTANCES[1:]) + " |",
+        "| noise | " + " | ".join(f"{100 * distance:.0f} % away" for distance in DISTANCES[1:]) + " |",
         "| --- |" + " ---: |" * len(DISTANCES[1:]),
     ]
     for noise in noises:
@@ -246,7 +249,7 @@ def _taken(ours: Mapping[str, Any], previous: Mapping[str, Any]) -> str:
     limits = [str(ours[name]) if name in ours else "–" for name in ("limit", "limit_at_same_power")]
     text = " / ".join([f"{ours['rounds']:.1f}", f"{previous['rounds']:.1f}", *limits])
     share = min(ours["met"], previous["met"])
-    return text if share >= 0.99 else f"{text} ({ours['met']:.0%}, {previous['met']:.0%})"
+    return text if share >= 0.99 else f"{text} ({100 * ours['met']:.0f} %, {100 * previous['met']:.0f} %)"
 
 
 def main() -> None:

@@ -39,16 +39,15 @@ for it at six rounds would cost noise without correlation half a round on averag
 # little to the two looks before, where only a large margin decides; and a good part to the last, as none follows it.
 _SHARES = {3: 0.18, 4: 0.04, 5: 0.04, 6: 0.25, MAX_ROUNDS: 0.15}
 _OTHER_SHARE = (1 - math.fsum(_SHARES.values())) / (len(LOOKS) - len(_SHARES))
-_SHARE_OF_TWO = (
-    0.25  # a series that ends after two rounds: a factor of 2.05 (its only look; more would trust two rounds)
-)
+_SHARE_OF_TWO = 0.25  # of a series that ends after two rounds, its only look: decides beyond a factor of 2.05
 
 # The looks err together, so their error rates may sum to more than the whole: to 1 + 0.45 * (a / 0.025)**0.18 times it.
-# Fitted to 3 million simulated series of normal noise: for a from 0.25 to 0.0001 they then cross on either side in
-# 0.72 to 0.83 * a (2.0 % for 2.5 %). The rest is for what is harder than normal noise: flat noise of 5 % errs in 1.9 %,
-# two speeds +-7 % with 3 % around each in 2.6 %. For ever smaller a the sum approaches 1, Bonferroni's: rare errors do
-# not overlap. What no share pays for: flat noise of 10 % (2.9 %), two speeds further apart than the hidden noise below
-# (+-8 %: up to 3.3 %; +-10 %: 13 %), and skewed noise (one round in ten 14 % slower: 6 %), all per side.
+# Fitted to 3 million simulated series of normal noise (`benchmarks.boundary`): for a of 0.25 to 0.0001 they then cross
+# in 0.72 to 0.82 * a on either side (2.0 % for 2.5 %). The rest is for what is harder than normal noise: flat noise of
+# 5 % errs in 1.9 %, two speeds +-7 % with 3 % around each in 2.6 %. For ever smaller a the sum approaches 1,
+# Bonferroni's: rare errors do not overlap. What no share pays for: flat noise of 10 % (2.9 % per side), two speeds
+# further apart than the hidden noise below (+-8 %: up to 3.3 %; +-10 %: 13 %), and skewed noise (one round in ten 14 %
+# slower: 6.5 %).
 _OVERLAP, _OVERLAP_EXPONENT = 0.45, 0.18
 
 # Hidden noise in multiples of the floor. While the rounds may well have shown one of two speeds only: 4.75 (9.5 % for a
