@@ -348,7 +348,8 @@ class _Watched:
         looks = [each.other_processes for each in (*self._seen, after) if each.other_processes.value is not None]
         if after.other_processes.value is None or not looks:
             return after
-        return replace(after, other_processes=max(looks, key=lambda each: each.value or 0.0))
+        most = max(looks, key=lambda each: (each.value or 0.0, each.quality == "estimated"))
+        return replace(after, other_processes=most)
 
 
 def _unwatched(device: Device) -> Reading:

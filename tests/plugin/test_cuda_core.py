@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 CONFTEST = """
 import pytest_gpuprof.measuring
-from pytest_gpuprof.meters.conditions import HostUse
+from pytest_gpuprof.meters.host_use import HostUse
 
 # Whatever else this machine does is no doubt about a simulated device.
 pytest_gpuprof.measuring.host_use = lambda: HostUse(None, 0.0, None, 1)
