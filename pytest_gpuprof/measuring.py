@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,9 @@ from pytest_gpuprof.job import Job, Wanted
 from pytest_gpuprof.meters.conditions import board_cautions, host_cautions, host_use
 from pytest_gpuprof.meters.memory import open_host_memory
 from pytest_gpuprof.sampling.check import compare_outputs
+from pytest_gpuprof.sampling.energy import Instruments, energy_pass
 from pytest_gpuprof.sampling.legs import LegPlan, built
-from pytest_gpuprof.sampling.passes import PassResult, energy_pass, latency_pass, memory_pass
+from pytest_gpuprof.sampling.passes import PassResult, latency_pass, memory_pass
 from pytest_gpuprof.sampling.quiet import tracing
 from pytest_gpuprof.sampling.sampler import LegRounds, Rounds, take_rounds
 
@@ -38,13 +39,22 @@ class Measuring:
         wanted: which figures.
         extensions: the parts to measure with.
         watch: told what is being done, between timed regions only.
+        periods: how often energy counters are refreshed, as far as that is known; what is learnt is added.
     """
 
-    def __init__(self, job: Job, wanted: Wanted, extensions: Extensions, watch: Watch) -> None:
+    def __init__(
+        self,
+        job: Job,
+        wanted: Wanted,
+        extensions: Extensions,
+        watch: Watch,
+        periods: MutableMapping[str, float] | None = None,
+    ) -> None:
         self._job = job
         self._wanted = wanted
         self._extensions = extensions
         self._watch = watch
+        self._periods = {} if periods is None else periods
         self._legs = {leg: plan for leg, plan in job.legs.items() if wanted.needs.get(leg)}
         self._output: Any = None
 
@@ -69,7 +79,7 @@ class Measuring:
             cautions += doubtful
             if legs["gpu"].device is not None:
                 legs["gpu"] = replace(legs["gpu"], readings={**legs["gpu"].readings, **conditions})
-        cautions += [caution for measurement in legs.values() for caution in measurement.cautions]
+        cautions += _not_said(cautions, [each for measurement in legs.values() for each in measurement.cautions])
         return _profile(
             self._job,
             legs,
@@ -199,16 +209,29 @@ class Measuring:
             wanted["energy"] = board if isinstance(board, Reading) else board.energy()
         if "package energy" in needs:
             wanted["package_energy"] = self._extensions.package_energy(plan.device)
+        net = leg == "gpu" and "net energy" in needs
         readings = {name: each for name, each in wanted.items() if isinstance(each, Reading)}
         if "energy" in readings:
             readings["power"] = readings["energy"]
+            readings |= {"net_energy": readings["energy"]} if net else {}
         counters = {name: each for name, each in wanted.items() if not isinstance(each, Reading)}
         if not counters:
             return PassResult(readings)
         taken = energy_pass(
-            plan, counters, self._job.plan, threads=self._job.threads, quality=_quality(plan.device), watch=self._watch
+            plan,
+            Instruments(
+                counters,
+                board if leg == "gpu" and not isinstance(board, Reading) else None,
+                self._periods,
+                {"energy": f"{self._job.backend} {plan.device.info.id}"},
+            ),
+            self._job.plan,
+            threads=self._job.threads,
+            quality=_quality(plan.device),
+            net=net,
+            watch=self._watch,
         )
-        return PassResult({**readings, **taken.readings}, calls=taken.calls)
+        return replace(taken, readings={**readings, **taken.readings})
 
 
 class _Watched:
@@ -236,6 +259,20 @@ class _Watched:
         cautions += board_cautions(self._board_before, after, seconds)
         readings = (after.sm_clock_hz, after.temperature_c, after.other_processes)
         return dict(zip(names, readings, strict=True)), cautions
+
+
+def _not_said(said: Sequence[Caution], more: Sequence[Caution]) -> Sequence[Caution]:
+    """Return the doubts of ``more`` that say more than one of the same kind in ``said`` does."""
+
+    def repeats(caution: Caution) -> bool:
+        return any(
+            each.code == caution.code
+            and caution.spoils <= each.spoils
+            and (each.legs is None or (caution.legs is not None and caution.legs <= each.legs))
+            for each in said
+        )
+
+    return [caution for caution in more if not repeats(caution)]
 
 
 def _quality(device: Device) -> Quality:

@@ -137,6 +137,7 @@ class SimulatedDevice(HostDevice):
         self._broken: str | None = None
         self._memory = Memory(card.memory_bytes if card else None)
         self._power = PowerCurve(card) if card else None
+        self._board = SimulatedBoard(card, self._power, clock) if card and self._power else None
         self._package_watts = package_watts
         if card is None:
             self.lacks = {"timer": "a CPU has no device events; its wall time is its time"}
@@ -193,7 +194,7 @@ class SimulatedDevice(HostDevice):
 
     def board(self) -> SimulatedBoard | None:
         """Return the simulated sensors, ``None`` for the CPU."""
-        return None if self._power is None or self.card is None else SimulatedBoard(self.card, self._power, self.clock)
+        return self._board
 
     def package_energy(self) -> EnergyCounter | None:
         """Return the counter of the machine's CPU package, ``None`` if it has none."""

@@ -19,7 +19,7 @@ from pytest_gpuprof.core.results import Leg
 
 __all__ = ["KINDS", "OPTIONS", "Budget", "Kind", "Need", "budgets_from"]
 
-Need = Literal["rounds", "device events", "memory", "energy", "package energy", "latency"]
+Need = Literal["rounds", "device events", "memory", "energy", "net energy", "package energy", "latency"]
 """What has to be measured for a budget."""
 
 
@@ -104,9 +104,17 @@ KINDS: Final[Mapping[str, Kind]] = {
         _kind("max_gpu_workspace", "workspace", "gpu", "B", "memory", "gpu", "memory", "GPU workspace", zero=True),
         _kind("max_cpu_memory", "memory", "cpu", "B", "memory", "cpu", "memory", "CPU memory"),
         _kind("max_energy", "energy", "gpu", "J", "energy", "gpu", "energy", "energy"),
+        _kind("max_net_energy", "net_energy", "gpu", "J", "energy", "gpu", "energy, net energy", "net energy"),
         _kind("max_power", "power", "gpu", "W", "energy", "gpu", "energy", "mean power"),
         _kind(
-            "min_energy_ratio", "energy_ratio", None, "x", "energy", "cpu gpu", "energy, package energy", "energy ratio"
+            "min_energy_ratio",
+            "energy_ratio",
+            None,
+            "x",
+            "energy",
+            "cpu gpu",
+            "energy, package energy",
+            "energy ratio (CPU package against GPU board + CPU package)",
         ),
         _kind("min_throughput", "throughput", None, "1/s", "time", "gpu", "rounds", "throughput"),
         _kind("min_items_per_joule", "items_per_joule", None, "1/J", "energy", "gpu", "energy", "items per joule"),

@@ -165,6 +165,7 @@ class _Board:
             other_processes=self._users.others(),
             throttled_s=_throttled_s(self._card),
             reasons=_reasons(self._card),
+            power_w=_reading(ask("nvmlDeviceGetPowerUsage"), 1e-3),
         )
 
     def facts(self) -> Environment:
@@ -184,7 +185,8 @@ class _EnergyCounter:
     """The board's counter, in joules since the driver was loaded."""
 
     period_s = 0.1
-    """Data-centre cards renew it about every 100 ms; a card that does so faster is only credited with less."""
+    """Data-centre cards renew it about every 100 ms. A card that does so faster is not believed: consumer cards disturb
+    their counter when it is read fast. One that does so slower is found out by watching it."""
 
     gain_error = 0.05
     """About 5 % from board to board, and constant for one: Yang, Adámek and Armour, SC24, arXiv:2312.02741."""

@@ -99,7 +99,12 @@ def _short(value: Any) -> Any:
 def _reading(reading: Reading) -> dict[str, Any]:
     if reading.value is None:
         return {"unavailable": reading.reason, "cause": reading.cause}
-    return {"value": reading.value, "interval": reading.interval, "quality": reading.quality}
+    return {
+        "value": reading.value,
+        "interval": reading.interval,
+        "quality": reading.quality,
+        "gain_error": reading.gain_error,
+    }
 
 
 def _measurement(measurement: Measurement) -> dict[str, Any]:
@@ -232,7 +237,12 @@ def _measurement_from(leg: Any, part: Mapping[str, Any]) -> Measurement:
 def _reading_from(part: Mapping[str, Any]) -> Reading:
     if "unavailable" in part:
         return Reading.unavailable(part["unavailable"], part["cause"])
-    return Reading(part["value"], interval=_pair(part["interval"]), quality=part["quality"])
+    return Reading(
+        part["value"],
+        interval=_pair(part["interval"]),
+        quality=part["quality"],
+        gain_error=part.get("gain_error", 0.0),  # older records do not tell it apart
+    )
 
 
 def _pair(interval: Any) -> tuple[float, float] | None:
