@@ -143,7 +143,7 @@ def test_metrics_that_are_asked_for_are_measured_beside_the_budgets() -> None:
     taken = measure(work, Budget("max_gpu_time", 1), metrics="memory")
     assert taken.gpu.memory_bytes == taken.cpu.memory_bytes == 2**20
     assert not taken.cpu.rounds
-    with pytest.raises(UsageError, match="there is no metric 'speed'; there are time, memory, energy"):
+    with pytest.raises(UsageError, match="there is no metric 'speed'; there are time, memory, energy, net-energy"):
         measure(work, metrics=["speed"])
 
 

@@ -15,7 +15,7 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
      "accelerators, e.g. cuda:0,cuda:1 or opencl:0; 'any' takes a stand-in where there is no GPU (default: the GPU)"),
     ("backend", "string", "NAME", "backend for builders that could mean several, e.g. torch or cupy"),
     ("metrics", "string", "LIST",
-     "what to measure besides what budgets need: time,memory,energy,net-energy (default: time where there is no budget)"),
+     "what to measure besides what budgets need, of time,memory,energy,net-energy (default: time without a budget)"),
     ("energy", "string", ("quick", "standard", "strict"),
      "how long energy is measured: 3 windows of 2 s, 3 of 5 s or 5 of 10 s, each under load (default: standard)"),
     ("rounds", "int", "N", "take exactly N rounds (default: until every budget is decided, 3 to 24)"),

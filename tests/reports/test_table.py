@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_gpuprof.core.results import Caution, Verdict
+from pytest_gpuprof.core.results import Caution, Reading, Verdict
 from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
-from tests.budgets.profiles import profile_of
+from tests.budgets.profiles import leg_of, profile_of
 
 
 def row(cpu: list[float] | None, gpu: list[float] | None, *verdicts: Verdict, test: str = "t.py::test_a") -> Row:
@@ -50,6 +50,20 @@ def test_columns_with_nothing_to_say_are_left_out_unless_they_are_named() -> Non
     rows = (row([0.2] * 3, [0.1] * 3),)
     assert "energy" not in text_of(*rows)
     assert "energy [" in text_of(*rows, columns=("gpu", "energy"))
+
+
+def test_an_energy_without_the_package_says_that_it_is_the_boards_only() -> None:
+    """Where the package was wanted and cannot be read; not where nobody asked for it, and not where it can."""
+
+    def remarks_with(**readings: Reading | float) -> list[str]:
+        taken = Row("t.py::test_a", "passed", profile_of(None, leg_of("gpu", [0.1] * 3, readings=readings)))
+        return [remark.text for remark in remarks([taken], ascii_only=False)]
+
+    (told,) = remarks_with(energy=2.0, package_energy=Reading.unavailable("RAPL may be read by root only"))
+    assert told.endswith(
+        "energy is that of the GPU board only: the CPU package's is unavailable, because RAPL may be read by root only"
+    )
+    assert remarks_with(energy=2.0) == remarks_with(energy=2.0, package_energy=1.0) == []
 
 
 def test_sorting_and_grouping() -> None:
