@@ -23,7 +23,7 @@ from pytest_gpuprof.sampling.loop import call_repeatedly
 from pytest_gpuprof.sampling.passes import PassResult
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.quiet import quiet, threads_limited
-from pytest_gpuprof.sampling.refresh import POLL_S, QUIET_S, refresh_periods
+from pytest_gpuprof.sampling.refresh import COARSE_S, POLL_S, QUIET_S, refresh_periods
 from pytest_gpuprof.stats.energy import Counted, EnergyWindow
 
 __all__ = ["Instruments", "energy_pass"]
@@ -184,11 +184,11 @@ class _EnergyPass:
     def _settle(self, least_s: float) -> None:
         """Load until the board is at the power of the load, and at its temperature, for at most twice that long."""
         self._say("settling", least_s + self._sampling.trials * self._sampling.window_s)
-        self._load_for(max(0.0, least_s - _SLOPE_S))
         began_s = self._clock.now()
+        self._load_for(max(0.0, least_s - _SLOPE_S))
         before, before_s = self._temperature(), self._clock.now()
         self._load_for(min(_SLOPE_S, least_s))
-        while self._clock.now() - began_s < least_s:
+        while self._clock.now() - began_s < 2 * least_s:
             now, now_s = self._temperature(), self._clock.now()
             if before is None or now is None or now - before < _STEADY_C_PER_S * (now_s - before_s):
                 return
@@ -227,7 +227,8 @@ class _EnergyPass:
         if not unknown:
             return False
         calls = max(1, round(POLL_S / self._per_call_s))
-        found = refresh_periods(lambda: self._run(calls), self._clock, unknown)
+        load = (lambda: self._run(calls)) if self._per_call_s <= COARSE_S else None
+        found = refresh_periods(load, self._clock, unknown)
         for name, period in found.items():
             if period.value is None:
                 self._failed[name] = period

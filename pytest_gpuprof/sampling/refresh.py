@@ -1,4 +1,4 @@
-"""How often an energy counter is refreshed: watched for a moment under load, before it is relied on.
+"""How often an energy counter is refreshed: watched for a moment, under load if it can be, before it is relied on.
 
 Cards differ (20 to 100 ms and more), no interface tells, and every figure of an energy rests on it.
 """
@@ -12,7 +12,7 @@ from itertools import pairwise
 from pytest_gpuprof.core.protocols import Clock, EnergyCounter
 from pytest_gpuprof.core.results import Reading
 
-__all__ = ["POLL_S", "PROBE_S", "QUIET_S", "refresh_periods"]
+__all__ = ["COARSE_S", "POLL_S", "PROBE_S", "QUIET_S", "refresh_periods"]
 
 PROBE_S = 2.5
 """Longest watch: two refreshes of a counter that takes a second and a little more."""
@@ -27,30 +27,28 @@ POLL_S = 0.005
 _ENOUGH = 7
 """Refreshes after which the median of their six distances is known well enough; fewer reads disturb less."""
 
-_COARSE_S = 0.025
-"""Load that holds the host up longer than this is too coarse to watch a counter of 0.1 s between it."""
+COARSE_S = 0.025
+"""Between pieces of load longer than this, a counter of 0.1 s cannot be watched well."""
 
 
 def refresh_periods(
-    load: Callable[[], object], clock: Clock, counters: Mapping[str, EnergyCounter]
+    load: Callable[[], object] | None, clock: Clock, counters: Mapping[str, EnergyCounter]
 ) -> Mapping[str, Reading]:
     """Return the refresh period of each counter in seconds, or why it cannot be relied on.
 
     Args:
-        load: keeps the device busy for the next few milliseconds. Load that cannot be had in such small pieces is left
-            out: a counter also counts what an idle board draws.
+        load: keeps the device busy for the next few milliseconds; ``None`` for load that cannot be had in pieces of
+            :data:`COARSE_S` or less. A counter also counts what an idle board draws.
         clock: of the host.
         counters: by name.
     """
     watched = {name: _Watched(counter) for name, counter in counters.items()}
     until = clock.now() + PROBE_S
-    loaded = True
     while clock.now() < until and any(each.goes_on for each in watched.values()):
         start = clock.now()
-        if loaded:
+        if load is not None:
             load()
         spent = clock.now() - start
-        loaded = loaded and spent <= _COARSE_S
         if spent < POLL_S:
             clock.sleep(POLL_S - spent)
         for each in watched.values():
@@ -84,7 +82,7 @@ class _Watched:
         if len(moved) < 2:
             how = "only once" if moved else "not at all"
             return Reading.unavailable(
-                f"the energy counter does not advance as it should: {how} in {PROBE_S:g} s under load; see whether "
+                f"the energy counter does not advance as it should: {how} in {PROBE_S:g} s; see whether "
                 "nvidia-smi shows any power, and update the driver"
             )
         distances = [later - earlier for earlier, later in pairwise(moved)]

@@ -225,7 +225,7 @@ def test_the_gain_of_the_package_cancels_in_the_energy_ratio_but_for_the_boards_
         reading = profile(cpu, gpu).ratio("energy_ratio")
         assert reading.interval is not None
         assert reading.value is not None
-        assert reading.gain_error == pytest.approx((reading.interval[1] / reading.value) - 1)
+        assert reading.interval[1] / reading.value - 1 == pytest.approx(reading.gain_error, abs=1e-6)
         return reading.gain_error
 
     assert spread(8.0) == pytest.approx(0.8 * math.hypot(0.05, 0.1))

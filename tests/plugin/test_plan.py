@@ -71,7 +71,9 @@ def test_the_options_are_planned_with(runs: Runs) -> None:
     args = ["--gpu-profile-plan", "--gpu-profile-metrics=energy", "--gpu-profile-max-time=1", "-k", "default"]
     shown = text_of(runs(PLANNED, *args))
     assert "cpu and gpu: energy, memory, package energy 58 s" in shown
-    assert "gpuprof: energy of 1 test takes about 43 s (standard: 5 s to settle and 3 windows of 5 s on each leg)" in shown
+    assert (
+        "gpuprof: energy of 1 test takes about 43 s (standard: 5 s to settle and 3 windows of 5 s on each leg)" in shown
+    )
 
 
 def test_the_seconds_of_energy_are_shown_before_they_are_spent(runs: Runs) -> None:
