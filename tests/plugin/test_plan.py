@@ -92,7 +92,7 @@ def test_time(gpu_profile): gpu_profile(fast)
 """
     line = "gpuprof: energy of 2 tests takes about 23 s (quick: 2 s to settle and 3 windows of 2 s on each leg)"
     result = runs.on_gpu(source, "--gpu-profile-energy=quick")
-    result.assert_outcomes(passed=3, failed=1)
+    result.assert_outcomes(passed=3, errors=1)
     shown = text_of(result)
     assert shown.index("collected 4 items") < shown.index(line) < shown.index("test_it.py ")
     assert "energy (about" not in shown
