@@ -41,8 +41,8 @@ class Profiler:
         extensions: the parts there are; ``None`` for ours, the installed ones and ``plugins``.
         devices: accelerators by name, as in ``--gpu-profile-devices``; empty for the GPU if there is one.
         backend: the backend for builders that could mean several.
-        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``; ``None`` for time
-            where there is no budget.
+        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``, ``"net-energy"``;
+            ``None`` for time where there is no budget.
         plan: how to measure; ``None`` for the defaults.
         exclusive: takes devices for oneself while measuring.
         watch: told what is being done, between timed regions only.
@@ -321,7 +321,7 @@ def profile(
         max_time: seconds for the rounds.
         reset: runs untimed before each call.
         params: parameters for the builder.
-        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``.
+        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``, ``"net-energy"``.
         budgets: what must hold.
         profiler: the run it belongs to; ``None`` for one of its own.
 
