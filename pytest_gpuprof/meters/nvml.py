@@ -159,13 +159,14 @@ class _Board:
         """Return the state now; each call takes some ten questions to the driver."""
         ask = self._card.ask
         return Conditions(
+            # First, while it still tells of the load: cards before Ampere renew it within 20 to 100 ms.
+            power_w=_reading(ask("nvmlDeviceGetPowerUsage"), 1e-3),
             sm_clock_hz=_reading(ask("nvmlDeviceGetClockInfo", SM_CLOCK), 1e6),
             rated_clock_hz=_reading(ask("nvmlDeviceGetMaxClockInfo", SM_CLOCK), 1e6),
             temperature_c=_reading(ask(TEMPERATURE, GPU_SENSOR)),
             other_processes=self._users.others(),
             throttled_s=_throttled_s(self._card),
             reasons=_reasons(self._card),
-            power_w=_reading(ask("nvmlDeviceGetPowerUsage"), 1e-3),
         )
 
     def facts(self) -> Environment:
