@@ -48,26 +48,29 @@ CARD = Card(
     noise=0.0, launch_s=0.0, latency_s=0.0, sync_s=0.0, idle_w=IDLE_W, busy_w=WATTS
 )  # busy without pause, so that the truth is a product
 
-LOADS: Mapping[str, tuple[float, float]] = {
-    "10 ms, steady": (0.010, 0.0),
-    "10 ms, power varies by 1 %": (0.010, 0.01),
-    "10 ms, power varies by 2 %": (0.010, 0.02),
-    "70 ms (lengths not jittered)": (0.070, 0.005),
-    "430 ms (longer than a refresh)": (0.430, 0.005),
+LOADS: Mapping[str, tuple[float, float, bool]] = {
+    "20 ms, steady": (0.020, 0.0, False),
+    "20 ms, power differs by 1 %": (0.020, 0.01, False),
+    "20 ms, power differs by 2 %": (0.020, 0.02, False),
+    "20 ms, power wanders by 2 %": (0.020, 0.02, True),
+    "70 ms (lengths not jittered)": (0.070, 0.005, False),
+    "430 ms (longer than a refresh)": (0.430, 0.005, False),
 }
-"""By name: seconds of a call, and relative spread of the power from one stretch of seconds to the next."""
+"""By name: seconds of a call, relative spread of the power, and how it varies: from window to window independently, or
+in stretches as long as a window that begin anywhere, so that neighbouring windows are alike. The latter is what no
+interval from the spread of a few windows can see; it is here to show how much that matters."""
 
 
 def coverage(runs: int) -> Iterator[dict[str, Any]]:
     """Yield a row per preset, refresh period and load, of that many simulated runs each."""
     for preset, windows in ENERGY_PRESETS.items():
         for period_s in PERIODS_S:
-            for load, (call_s, spread) in LOADS.items():
+            for load, (call_s, spread, wanders) in LOADS.items():
                 rng = random.Random(f"{preset} {period_s} {load}")
                 known, whole, widths = 0, 0, []
                 for seed in range(runs):
                     gain = 1 + rng.uniform(-0.05, 0.05)
-                    reading = _simulated(Plan(**windows), period_s, call_s, spread, gain, rng, seed)
+                    reading = _simulated(Plan(**windows), period_s, call_s, spread, wanders, gain, rng, seed)
                     truth = WATTS * call_s
                     assert reading.value is not None, reading.reason
                     assert reading.interval is not None
@@ -87,18 +90,21 @@ def coverage(runs: int) -> Iterator[dict[str, Any]]:
 
 
 def _simulated(
-    plan: Plan, period_s: float, call_s: float, spread: float, gain: float, rng: random.Random, seed: int
+    plan: Plan, period_s: float, call_s: float, spread: float, wanders: bool, gain: float, rng: random.Random, seed: int
 ) -> Reading:
-    """Return the energy of a call as measured on a card of known power, at a random phase of its counter."""
-    # A level for as long as a window takes: what differs from window to window is what the interval has to find.
+    """Return the energy of a call as measured on a card of known mean power, at a random phase of its counter."""
     levels = [1 + spread * rng.gauss(0, 1) for _ in range(128)]
-    stretch_s = plan.window_for(period_s) + 0.3
-    card = replace(
-        CARD,
-        energy_period_s=period_s,
-        energy_gain=gain,
-        power_at=lambda now: levels[int((now - 1000) / stretch_s) % 128],
-    )
+    stretch_s = plan.window_for(period_s)
+    windows = 0
+
+    def power_at(now: float) -> float:
+        return levels[int(now / stretch_s) % 128 if wanders else windows % 128]
+
+    def watch(what: str) -> None:
+        nonlocal windows
+        windows += 1  # it is told before each window, while the card is idle
+
+    card = replace(CARD, energy_period_s=period_s, energy_gain=gain, power_at=power_at)
     machine = SimulatedBackend((card,))
     machine.clock.sleep(rng.uniform(0, 1))
     device = machine.open(DeviceId("simulated"))
@@ -107,17 +113,24 @@ def _simulated(
     assert board is not None
     assert counter is not None
     assert not isinstance(counter, Reading)
-    return _measured(device, lambda on: lambda: on.run(call_s), Instruments({"energy": counter}, board), plan, seed)
+    instruments = Instruments({"energy": counter}, board)
+    return _measured(device, lambda on: lambda: on.run(call_s), instruments, plan, seed, watch)
 
 
 def _measured(
-    device: Device, builder: Callable[[Any], Callable[[], object]], instruments: Instruments, plan: Plan, seed: int
+    device: Device,
+    builder: Callable[[Any], Callable[[], object]],
+    instruments: Instruments,
+    plan: Plan,
+    seed: int,
+    watch: Callable[[str], None] = lambda what: None,
 ) -> Reading:
     def work(device: Any) -> Callable[[], object]:
         return builder(device)
 
     leg = LegPlan("gpu", as_workload(work), device, {}, device.random.save())
-    return energy_pass(leg, instruments, plan, threads=1, quality="simulated", seed=seed).readings["energy"]
+    taken = energy_pass(leg, instruments, plan, threads=1, quality="simulated", seed=seed, watch=watch)
+    return taken.readings["energy"]
 
 
 # -- beside zeus ------------------------------------------------------------------------------------------------------
