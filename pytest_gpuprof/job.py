@@ -24,6 +24,7 @@ METRICS_ASKED: Mapping[str, frozenset[Need]] = {
     "time": frozenset({"rounds", "device events"}),
     "memory": frozenset({"memory"}),
     "energy": frozenset({"energy", "package energy"}),
+    "net-energy": frozenset({"energy", "net energy", "package energy"}),
 }
 """What ``--gpu-profile-metrics`` can name, and what each means to measure."""
 

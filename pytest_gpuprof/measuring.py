@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_gpuprof.backends.host import SYSTEM_CLOCK
+from pytest_gpuprof.assembling import LEGS, measurement_of, profile_of, quality_of
 from pytest_gpuprof.budgets.budget import Budget
 from pytest_gpuprof.budgets.verdict import BudgetRule
 from pytest_gpuprof.ceilings import Ceilings, beyond_peak
-from pytest_gpuprof.core.environment import Environment, Fact
+from pytest_gpuprof.core.environment import Environment
 from pytest_gpuprof.core.profile import Profile
-from pytest_gpuprof.core.protocols import Board, Clock, Conditions, Device, EnergyCounter, FlopCounter, PeakMemory
-from pytest_gpuprof.core.results import Caution, Leg, Measurement, Quality, Reading
+from pytest_gpuprof.core.protocols import Board, Device, EnergyCounter, FlopCounter, PeakMemory
+from pytest_gpuprof.core.results import Caution, Leg, Quality, Reading
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import METRICS_ASKED, Job, Wanted
 from pytest_gpuprof.meters.conditions import (
-    board_cautions,
-    board_state,
-    clock_cautions,
-    clock_under_load,
     setting_cautions,
 )
-from pytest_gpuprof.meters.host_use import host_cautions, host_state, host_use
 from pytest_gpuprof.meters.memory import open_host_memory
 from pytest_gpuprof.sampling.check import compare_outputs
+from pytest_gpuprof.sampling.energy import Instruments, energy_pass
 from pytest_gpuprof.sampling.latency import latency_pass
 from pytest_gpuprof.sampling.leak import leak_pass
-from pytest_gpuprof.sampling.legs import LegPlan, built
+from pytest_gpuprof.sampling.legs import built
 from pytest_gpuprof.sampling.memory import host_memory_pass, memory_pass
-from pytest_gpuprof.sampling.passes import PassResult, energy_pass, flops_pass
-from pytest_gpuprof.sampling.quiet import tracing
-from pytest_gpuprof.sampling.sampler import LegRounds, Rounds, take_rounds
+from pytest_gpuprof.sampling.passes import PassResult, flops_pass
+from pytest_gpuprof.sampling.sampler import Rounds, take_rounds
+from pytest_gpuprof.watching import Watched, not_said
 
-__all__ = ["Measuring", "unmeasured"]
-
-_LEGS: tuple[Leg, ...] = ("cpu", "gpu", "reference")
+__all__ = ["Measuring"]
 
 _NOT_FIRST = Reading.unavailable("the FLOPs were counted before the rounds, so no timed call was the first")
 
@@ -55,14 +49,24 @@ class Measuring:
         extensions: the parts to measure with.
         ceilings: what devices can do at most.
         watch: told what is being done, between timed regions only.
+        periods: how often energy counters are refreshed, as far as that is known; what is learnt is added.
     """
 
-    def __init__(self, job: Job, wanted: Wanted, extensions: Extensions, ceilings: Ceilings, watch: Watch) -> None:
+    def __init__(
+        self,
+        job: Job,
+        wanted: Wanted,
+        extensions: Extensions,
+        ceilings: Ceilings,
+        watch: Watch,
+        periods: MutableMapping[str, float] | None = None,
+    ) -> None:
         self._job = job
         self._wanted = wanted
         self._extensions = extensions
         self._ceilings = ceilings
         self._watch = watch
+        self._periods = {} if periods is None else periods
         self._legs = {leg: plan for leg, plan in job.legs.items() if wanted.needs.get(leg)}
         self._output: Any = None
         self._peaks: Mapping[str, Reading] = {}
@@ -79,7 +83,7 @@ class Measuring:
             Whatever the workload raises.
         """
         board = self._board()
-        watched = _Watched(board, next(iter(self._legs.values())).device.clock) if self._legs else None
+        watched = Watched(board, next(iter(self._legs.values())).device.clock) if self._legs else None
         self._peaks, unsure = self._find_peaks()
         first = any("flop count" in budget.needs for budget in budgets)  # to decide by, these have to be known
         if first:
@@ -88,7 +92,7 @@ class Measuring:
         if not first:
             self._count_flops()
         results = {leg: self._passes(leg, board) for leg in self._legs}
-        legs = {leg: _measurement(self._job, leg, rounds, results.get(leg)) for leg in _LEGS}
+        legs = {leg: measurement_of(self._job, leg, rounds, results.get(leg)) for leg in LEGS}
         for leg in self._wanted.legs("flop count") if first and self._counted.calls else ():
             if "first_call" in legs[leg].readings:
                 legs[leg] = replace(legs[leg], readings={**legs[leg].readings, "first_call": _NOT_FIRST})
@@ -100,8 +104,8 @@ class Measuring:
             environment |= state
             if legs["gpu"].device is not None:
                 legs["gpu"] = replace(legs["gpu"], readings={**legs["gpu"].readings, **conditions})
-        cautions += [caution for measurement in legs.values() for caution in measurement.cautions]
-        taken = _profile(
+        cautions += not_said(cautions, [each for measurement in legs.values() for each in measurement.cautions])
+        taken = profile_of(
             self._job,
             legs,
             peaks=self._peaks,
@@ -146,12 +150,12 @@ class Measuring:
                 self._counted = PassResult({"flops": Reading.unavailable(why)})
                 continue
             self._watch(f"counting FLOPs on {plan.device.info.id}")
-            quality: Quality = "simulated" if _quality(plan.device) == "simulated" else "estimated"
+            quality: Quality = "simulated" if quality_of(plan.device) == "simulated" else "estimated"
             self._counted = flops_pass(plan, counter, threads=self._job.threads, quality=quality)
 
     # -- rounds and check -------------------------------------------------------------------------------------------
 
-    def _rounds(self, budgets: Sequence[Budget], watched: _Watched | None) -> Rounds | None:
+    def _rounds(self, budgets: Sequence[Budget], watched: Watched | None) -> Rounds | None:
         timed = [self._legs[leg] for leg in self._wanted.legs("rounds")]
         checked = self._job.check is not False and {"cpu", "gpu"} <= self._job.legs.keys()
         compare = self._compare if checked else self._keep
@@ -246,7 +250,7 @@ class Measuring:
             if isinstance(memory, Reading):
                 return PassResult({"memory": memory, "workspace": memory})
             measure = host_memory_pass if watched is None else memory_pass
-            return measure(plan, memory, threads=self._job.threads, quality=_quality(plan.device))
+            return measure(plan, memory, threads=self._job.threads, quality=quality_of(plan.device))
 
     def _asked_for_memory(self) -> bool:
         return self._job.metrics is not None and self._job.metrics >= METRICS_ASKED["memory"]
@@ -261,7 +265,7 @@ class Measuring:
                 plan,
                 memory,
                 threads=self._job.threads,
-                quality=_quality(plan.device),
+                quality=quality_of(plan.device),
                 longest_call_s=longest_call_s,
             )
 
@@ -285,140 +289,30 @@ class Measuring:
             wanted["energy"] = board if isinstance(board, Reading) else board.energy()
         if "package energy" in needs:
             wanted["package_energy"] = self._extensions.package_energy(plan.device)
+        net = leg == "gpu" and "net energy" in needs
         readings = {name: each for name, each in wanted.items() if isinstance(each, Reading)}
         if "energy" in readings:
             readings["power"] = readings["energy"]
+            readings |= {"net_energy": readings["energy"]} if net else {}
         counters = {name: each for name, each in wanted.items() if not isinstance(each, Reading)}
         if not counters:
             return PassResult(readings)
         taken = energy_pass(
-            plan, counters, self._job.plan, threads=self._job.threads, quality=_quality(plan.device), watch=self._watch
+            plan,
+            Instruments(
+                counters,
+                board if leg == "gpu" and not isinstance(board, Reading) else None,
+                self._periods,
+                {"energy": f"{self._job.backend} {plan.device.info.id}"},
+            ),
+            self._job.plan,
+            threads=self._job.threads,
+            quality=quality_of(plan.device),
+            net=net,
+            watch=self._watch,
         )
-        return PassResult({**readings, **taken.readings}, calls=taken.calls)
-
-
-class _Watched:
-    """The conditions of board and host over a measurement, from its beginning to :meth:`end`."""
-
-    def __init__(self, board: Board | Reading, clock: Clock) -> None:
-        self._board = board
-        self._clock = clock
-        self._on_host = clock is SYSTEM_CLOCK  # a simulated machine has no quota and is not slowed by a tracer
-        self._began_s = clock.now()
-        self._board_before = None if isinstance(board, Reading) else board.conditions()
-        self._host_before = host_use()
-        self._seen: list[Conditions] = []
-        self._traced = tracing() if self._on_host else None
-
-    def observe(self, plan: LegPlan) -> Mapping[str, float]:
-        """Return what the board says at the end of a leg's turn, and keep it for the doubts at the end."""
-        if plan.leg == "cpu" or isinstance(self._board, Reading):
-            return {}
-        now = self._board.conditions()
-        self._seen.append(now)
-        clock = clock_under_load(now).value
-        return {} if clock is None else {"sm_clock": clock}
-
-    def end(self, *, energy: bool) -> tuple[Mapping[str, Reading], Sequence[Caution], Environment]:
-        """Return the readings of the board now, the doubts about everything since the beginning, and what it was like.
-
-        Args:
-            energy: whether joules were measured, which others on the board would have a share in.
-        """
-        seconds = self._clock.now() - self._began_s
-        cautions = [self._traced] if self._traced else []
-        state: dict[str, Fact] = {}
-        if self._on_host:
-            host = host_use()
-            cautions += host_cautions(self._host_before, host, seconds)
-            state |= host_state(self._host_before, host, seconds)
-        names = ("sm_clock", "temperature", "other_processes")
-        if isinstance(self._board, Reading) or self._board_before is None:
-            readings = {name: self._board for name in names if isinstance(self._board, Reading)}
-            return readings, cautions, Environment(state=state)
-        after = self._board.conditions()
-        cautions += board_cautions(self._board_before, self._most_shared(after), seconds, energy=energy)
-        cautions += clock_cautions([clock_under_load(each) for each in self._seen])
-        state |= board_state(self._board_before, after, seconds)
-        readings = dict(zip(names, (after.sm_clock_hz, after.temperature_c, after.other_processes), strict=True))
-        return readings, cautions, Environment(state=state)
-
-    def _most_shared(self, after: Conditions) -> Conditions:
-        """Return the last state with the most other processes that any look saw: one may have come and gone."""
-        looks = [each.other_processes for each in (*self._seen, after) if each.other_processes.value is not None]
-        if after.other_processes.value is None or not looks:
-            return after
-        most = max(looks, key=lambda each: (each.value or 0.0, each.quality == "estimated"))
-        return replace(after, other_processes=most)
+        return replace(taken, readings={**readings, **taken.readings})
 
 
 def _unwatched(device: Device) -> Reading:
     return Reading.unavailable(device.lacks.get("memory", "the device does not tell its memory"))
-
-
-def _quality(device: Device) -> Quality:
-    return "simulated" if device.info.why_stand_in == "simulated" else "measured"
-
-
-def _measurement(job: Job, leg: Leg, rounds: Rounds | None, passes: PassResult | None) -> Measurement:
-    plan = job.legs.get(leg)
-    timed = None if rounds is None else rounds.legs.get(leg)
-    if plan is None or (timed is None and passes is None):
-        return _absent(job, leg, None)
-    readings: dict[str, Reading] = {}
-    if timed is not None:
-        readings["first_call"] = Reading(timed.first_call_s, quality=_quality(plan.device))
-        readings |= _without_events(plan, timed)
-    result = passes or PassResult()
-    return Measurement(
-        leg,
-        plan.device.info,
-        timed.rounds if timed else (),
-        readings | dict(result.readings),
-        result.series,
-        calls=(timed.calls if timed else 0) + result.calls,
-        cautions=(*(timed.cautions if timed else ()), *result.cautions),
-    )
-
-
-def _without_events(plan: LegPlan, timed: LegRounds) -> dict[str, Reading]:
-    """Return why there is no device time: no events, or work that they do not see."""
-    if plan.device.timer is None:
-        return {"device_time": Reading.unavailable(plan.device.lacks.get("timer", "the device has no events"))}
-    if timed.probe.escapes:
-        return {"device_time": Reading.unavailable("work finished on another stream, which the events do not see")}
-    return {}
-
-
-def _absent(job: Job, leg: Leg, why: str | None) -> Measurement:
-    part = {"cpu": job.cpu, "gpu": job.gpu, "reference": job.reference}[leg]
-    if isinstance(part, Reading):
-        return Measurement(leg, None, missing=part)
-    if part is None:
-        return Measurement.absent(leg, "there is no reference=")
-    return Measurement.absent(leg, why or "nothing asked for this leg: name it in a budget or --gpu-profile-metrics")
-
-
-def _profile(job: Job, legs: Mapping[Leg, Measurement], **facts: Any) -> Profile:
-    return Profile(
-        job.name,
-        legs["cpu"],
-        legs["gpu"],
-        legs["reference"],
-        backend=job.backend,
-        threads=job.threads,
-        items=job.amounts.get("items"),
-        flops=job.amounts.get("flops"),
-        bytes=job.amounts.get("bytes"),
-        counts_flops=job.workload.counts_flops,
-        precision=job.precision,
-        params=job.params,
-        not_judged=job.not_judged,
-        **facts,
-    )
-
-
-def unmeasured(job: Job, why: str, *, out_of_time: bool = False) -> Profile:
-    """Return the profile of a job of which nothing was measured, and why."""
-    legs = {leg: _absent(job, leg, why) for leg in _LEGS}
-    return _profile(job, legs, stop_reason=why, out_of_time=out_of_time)

@@ -10,9 +10,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+from pytest_gpuprof.assembling import unmeasured
 from pytest_gpuprof.budgets.budget import Budget, merge
 from pytest_gpuprof.budgets.verdict import confirm, judge
 from pytest_gpuprof.ceilings import Ceilings
+from pytest_gpuprof.core.environment import DeviceId
 from pytest_gpuprof.core.errors import BudgetMissed, GpuprofError, UsageError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.protocols import Device
@@ -20,11 +22,14 @@ from pytest_gpuprof.core.results import Caution, Leg, Measurement, Reading, Verd
 from pytest_gpuprof.core.workload import Check
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, JobMaker, wanted_by
-from pytest_gpuprof.measuring import Measuring, unmeasured
+from pytest_gpuprof.measuring import Measuring
 from pytest_gpuprof.sampling.legs import built
 from pytest_gpuprof.sampling.plan import Plan
 
 __all__ = ["Exclusive", "Profiler", "profile"]
+
+_HOST = "numpy"
+"""The backend whose CPU stands for the whole host; it is always installed."""
 
 Exclusive = Callable[[Sequence[Device]], AbstractContextManager[Sequence[Caution]]]
 """Takes devices for oneself while the context lasts, and tells which doubts about that remain."""
@@ -38,8 +43,8 @@ class Profiler:
         extensions: the parts there are; ``None`` for ours, the installed ones and ``plugins``.
         devices: accelerators by name, as in ``--gpu-profile-devices``; empty for the GPU if there is one.
         backend: the backend for builders that could mean several.
-        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``; ``None`` for time
-            where there is no budget.
+        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``, ``"net-energy"``;
+            ``None`` for time where there is no budget.
         plan: how to measure; ``None`` for the defaults.
         peaks: the highest rates of devices by name, in place of calibrated and derived ones, as in
             ``{"NVIDIA H200": {"bandwidth": "4.8 TB/s", "bf16": "989 TFLOP/s"}}``.
@@ -78,6 +83,7 @@ class Profiler:
         self._exclusive = exclusive
         self._watch = watch
         self._broken: dict[tuple[str, str], str] = {}
+        self._periods: dict[str, float] = {}  # of energy counters, watched once per run
 
     def jobs(self, workload: Any, **options: Any) -> list[Job]:
         """Return what would be measured: one job per accelerator. The arguments are those of :func:`profile`."""
@@ -116,7 +122,7 @@ class Profiler:
         Raises:
             Whatever the workload raises, and OutputsDiffer.
         """
-        measured = self._measured(job, budgets, owner)
+        job, measured = self._with_longer_windows(job, self._measured(job, budgets, owner), budgets, owner)
         return measured.with_verdicts(self._judged(job, measured, budgets, owner))
 
     def out_of_time(self, job: Job, budgets: Sequence[Budget]) -> Profile:
@@ -133,9 +139,28 @@ class Profiler:
         open_ones = [budget for budget in budgets if _is_open(judge(measured, budget))]
         if open_ones and not measured.out_of_time:
             more = self._measured(replace(job, metrics=job.metrics or frozenset()), open_ones, owner, _timed(measured))
-            measured = _joined(measured, more)
+            job, measured = self._with_longer_windows(job, _joined(measured, more), budgets, owner)
         verdicts = self._judged(job, measured, budgets, owner)
         return measured.with_verdicts((*measured.verdicts, *verdicts))
+
+    def _with_longer_windows(
+        self, job: Job, measured: Profile, budgets: Sequence[Budget], owner: str
+    ) -> tuple[Job, Profile]:
+        """Measure an energy that is too close to call once more, with windows twice as long, and let that decide.
+
+        Once only, and on the new windows alone: looking at growing data until it decides would decide too often.
+
+        Returns:
+            The job, with the longer windows if they were taken, and the profile.
+        """
+        close = [budget for budget in budgets if _longer_windows_may_decide(measured, budget)]
+        plan = job.plan.with_longer_windows()
+        if not close or plan == job.plan:
+            return job, measured
+        self._watch("measuring an energy that is too close to call with windows twice as long")
+        longer = replace(job, plan=plan)
+        more = self._measured(replace(longer, metrics=frozenset()), close, owner)
+        return longer, _joined(measured, more)
 
     def _judged(self, job: Job, measured: Profile, budgets: Sequence[Budget], owner: str) -> tuple[Verdict, ...]:
         """Return the verdicts; what is missed is measured again once, after a fresh warm-up, before it counts."""
@@ -157,8 +182,11 @@ class Profiler:
     def _measured(
         self, job: Job, budgets: Sequence[Budget], owner: str, beside: frozenset[Leg] = frozenset()
     ) -> Profile:
-        measuring = Measuring(job, wanted_by(job, budgets, beside), self.extensions, self._ceilings, self._watch)
+        wanted = wanted_by(job, budgets, beside)
+        measuring = Measuring(job, wanted, self.extensions, self._ceilings, self._watch, self._periods)
         devices = [leg.device for leg in job.legs.values()]
+        if wanted.legs("package energy"):  # counted for the whole host, whichever leg it is measured on
+            devices.append(self.extensions.registry.open(_HOST, DeviceId("cpu")))
         with self._exclusive(devices) as doubts:
             try:
                 return measuring.run(budgets, doubts)
@@ -186,6 +214,20 @@ class Profiler:
 def _repeats_exactly(budget: Budget) -> bool:
     """Whether a figure is the same however often it is taken: an allocator's bytes, not what the host has resident."""
     return budget.meaning.family == "memory" and budget.meaning.leg != "cpu"
+
+
+def _longer_windows_may_decide(profile: Profile, budget: Budget) -> bool:
+    """Whether an energy is too close to call, and neither a doubt nor the sensor's own error is why."""
+    if not budget.needs & {"energy", "package energy"}:
+        return False
+    if any(family == "energy" for caution in profile.cautions for family, _ in caution.spoils):
+        return False
+    verdict = judge(profile, budget)
+    if verdict.outcome != "inconclusive" or verdict.limit is None or verdict.observed is None:
+        return False
+    kind = budget.meaning
+    reading = profile.ratio(kind.figure) if kind.leg is None else getattr(profile, kind.leg).reading(kind.figure)
+    return bool(abs(verdict.limit / verdict.observed - 1) > reading.gain_error)
 
 
 def _is_open(verdict: Verdict) -> bool:
@@ -307,7 +349,7 @@ def profile(
             ``profile.end_to_end_speedup``. ``None`` does so if a budget needs it.
         reset: runs untimed before each call.
         params: parameters for the builder.
-        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``.
+        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``, ``"net-energy"``.
         budgets: what must hold.
         profiler: the run it belongs to; ``None`` for one of its own.
 

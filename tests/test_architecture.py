@@ -33,6 +33,8 @@ LAYERS = (
         "ceilings",
         "placement",
         "job",
+        "watching",
+        "assembling",
         "measuring",
         "profiler",
         "calibration",

@@ -138,6 +138,7 @@ class SimulatedDevice(HostDevice):
         self._broken: str | None = None
         self._memory = Memory(card.memory_bytes if card else None)
         self._power = PowerCurve(card) if card else None
+        self._board = SimulatedBoard(card, self._power, clock) if card and self._power else None
         self._package_watts = package_watts
         self._cold = False
         self.arrays = _Arrays(self)
@@ -217,7 +218,7 @@ class SimulatedDevice(HostDevice):
 
     def board(self) -> SimulatedBoard | None:
         """Return the simulated sensors, ``None`` for the CPU."""
-        return None if self._power is None or self.card is None else SimulatedBoard(self.card, self._power, self.clock)
+        return self._board
 
     def package_energy(self) -> EnergyCounter | None:
         """Return the counter of the machine's CPU package, ``None`` if it has none."""

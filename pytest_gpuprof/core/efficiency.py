@@ -190,4 +190,6 @@ def _combined(formula: Callable[[float, float], float], first: Reading, second: 
         if all(low is not None and low > 0 for low, _ in ends):  # else a quotient has no bound
             corners = [formula(a, b) for a in ends[0] for b in ends[1]]  # type: ignore[arg-type]  # values, see above
             interval = (min(corners), max(corners))
-    return _derived(formula(first.value, second.value), interval)
+    # An instrument's own error is in one of the parts only: no figure here is a ratio of two readings of one.
+    gain_error = max(first.gain_error, second.gain_error)
+    return Reading(formula(first.value, second.value), interval=interval, quality="derived", gain_error=gain_error)

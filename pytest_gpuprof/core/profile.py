@@ -190,8 +190,14 @@ class Profile:
         board, host, cpu = parts
         assert board.value is not None and host.value is not None and cpu.value is not None
         ratio = cpu.value / (board.value + host.value)
-        spread = math.hypot(_relative(cpu), max(_relative(board), _relative(host)))
-        return Reading(ratio, interval=(ratio * (1 - spread), ratio * (1 + spread)), quality="derived")
+        share = board.value / (board.value + host.value)
+        # Board and package are counted over the same windows, so their errors may go together and are added. The gain
+        # of the package's sensor is in both legs: it cancels, but for the board's share.
+        below = share * board.repeatability + (1 - share) * host.repeatability
+        gain = share * math.hypot(board.gain_error, cpu.gain_error)
+        spread = math.hypot(cpu.repeatability, below, gain)
+        interval = (ratio * (1 - spread), ratio * (1 + spread))
+        return Reading(ratio, interval=interval, quality="derived", gain_error=gain)
 
     def require(self, **limits: Any) -> Profile:
         """Judge budgets now and raise if one is missed; what they need and is not measured yet is measured.
@@ -248,11 +254,3 @@ _TIME_RATIOS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
 
 DERIVED: Final = (*_TIME_RATIOS, "energy_ratio", *FIGURES)
 """Every figure that follows from the legs, by the name that :meth:`Profile.ratio` takes."""
-
-
-def _relative(reading: Reading) -> float:
-    """Return half the width of a reading's interval, relative to its value."""
-    if reading.value is None or reading.interval is None:
-        return 0.0
-    low, high = reading.interval
-    return (high - low) / (2 * reading.value)

@@ -270,6 +270,9 @@ class Meter(Protocol):
         """Start a span; called just before the first call."""
 
 
+_NO_POWER = Reading.unavailable("the board does not tell its power")
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """The state of a board at one moment.
@@ -280,6 +283,7 @@ class Conditions:
         throttled_s: cumulative seconds by reason (``"thermal"``, ``"power"``, …); empty if not counted.
         reasons: the reasons in force right now.
         other_processes: how many other processes use the board.
+        power_w: what the board says it draws: now, or on the mean of the last second at most.
     """
 
     sm_clock_hz: Reading
@@ -288,13 +292,15 @@ class Conditions:
     other_processes: Reading
     throttled_s: Mapping[str, float] = field(default_factory=dict)
     reasons: frozenset[str] = frozenset()
+    power_w: Reading = _NO_POWER
 
 
 class EnergyCounter(Protocol):
     """A cumulative energy counter.
 
     Attributes:
-        period_s: how often it is refreshed; a window's error is at most that over its length.
+        period_s: the shortest refresh it is credited with. It is probed before it is used (sampling/refresh.py), and
+            whichever is longer counts: a window's error is at most that over its length.
         gain_error: relative error of the sensor itself; it cancels between windows on one board.
     """
 

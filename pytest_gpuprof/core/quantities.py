@@ -76,6 +76,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         Metric("workspace", "B", "peak memory above the call", adds_up=False),
         Metric("reserved", "B", "memory reserved by the allocator", adds_up=False),
         Metric("energy", "J", "board energy"),
+        Metric("net_energy", "J", "net board energy"),
         Metric("power", "W", "mean board power", adds_up=False),
         Metric("package_energy", "J", "CPU package energy"),
         Metric("sm_clock", "Hz", "multiprocessor clock", adds_up=False),

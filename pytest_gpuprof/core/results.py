@@ -42,6 +42,8 @@ class Reading:
         value: the figure in base units, ``None`` when unavailable.
         reason: why it is unavailable, as the end of the sentence "unavailable, because …".
         interval: the 95 % interval of the value where the instrument can bound its error.
+        gain_error: the part of the interval's relative half-width that is the instrument's own, and so the same in each
+            of its readings: no repetition narrows it, and it cancels in a ratio of two readings of one instrument.
         quality: ``"measured"``, or the word that must be shown beside the figure.
         cause: for an unavailable reading, whether the device is missing, or only the reading, or nobody asked.
         source: where the figure is from, where that has to be told: the facts it was derived from, what counted it.
@@ -56,8 +58,11 @@ class Reading:
     quality: Quality = "measured"
     cause: Cause = "no reading"
     source: str = ""
+    gain_error: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.gain_error < 1:
+            raise ValueError(f"a gain error is a part of the value, from 0 to below 1, not {self.gain_error!r}")
         if self.value is None:
             if not self.reason:
                 raise ValueError("an unavailable reading says why")
@@ -68,6 +73,18 @@ class Reading:
     def unavailable(cls, reason: str, cause: Cause = "no reading") -> Reading:
         """Return a reading that says why there is no figure."""
         return cls(None, reason, cause=cause)
+
+    @property
+    def repeatability(self) -> float:
+        """Half the width of the interval, relative to the value, without the gain error; 0 without an interval.
+
+        >>> round(Reading(100.0, interval=(87.0, 113.0), gain_error=0.05).repeatability, 3)
+        0.12
+        """
+        if not self.value or self.interval is None:
+            return 0.0
+        low, high = self.interval
+        return math.sqrt(max(0.0, ((high - low) / (2 * self.value)) ** 2 - self.gain_error**2))
 
     def require(self, what: str) -> float:
         """Return the value.
@@ -245,6 +262,11 @@ class Measurement:
     def energy_j(self) -> float:
         """Gross energy of the board per call, in joules."""
         return self.figure("energy")
+
+    @property
+    def net_energy_j(self) -> float:
+        """Energy of the board per call above what it draws without work, in joules."""
+        return self.figure("net_energy")
 
     @property
     def power_w(self) -> float:

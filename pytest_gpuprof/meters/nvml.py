@@ -159,6 +159,8 @@ class _Board:
         """Return the state now; each call takes some ten questions to the driver."""
         ask = self._card.ask
         return Conditions(
+            # First, while it still tells of the load: cards before Ampere renew it within 20 to 100 ms.
+            power_w=_reading(ask("nvmlDeviceGetPowerUsage"), 1e-3),
             sm_clock_hz=_reading(ask("nvmlDeviceGetClockInfo", SM_CLOCK), 1e6),
             rated_clock_hz=_reading(ask("nvmlDeviceGetMaxClockInfo", SM_CLOCK), 1e6),
             temperature_c=_reading(ask(TEMPERATURE, GPU_SENSOR)),
@@ -184,7 +186,8 @@ class _EnergyCounter:
     """The board's counter, in joules since the driver was loaded."""
 
     period_s = 0.1
-    """Data-centre cards renew it about every 100 ms; a card that does so faster is only credited with less."""
+    """Data-centre cards renew it about every 100 ms. A card that does so faster is not believed: consumer cards disturb
+    their counter when it is read fast. One that does so slower is found out by watching it."""
 
     gain_error = 0.05
     """About 5 % from board to board, and constant for one: Yang, Adámek and Armour, SC24, arXiv:2312.02741."""

@@ -23,6 +23,9 @@ _PROBE_S = 0.15
 _MOST_WATTS = 400.0
 """More than a package draws over a window: server parts are rated at up to about this."""
 
+_IMPOSSIBLE_WATTS = 1000.0
+"""Twice the rating of the largest server parts: a counter that was reset looks as if it had wrapped, and shows more."""
+
 _DOMAIN = re.compile(
     r"intel-rapl:\d+"
 )  # whole packages and psys; parts have a second number, duplicates another prefix
@@ -126,6 +129,11 @@ class PackageCounter:
         if seconds > longest_s:
             return Reading.unavailable(
                 f"RAPL may have wrapped around unseen in {seconds:.0f} s; measure windows of at most {int(longest_s)} s"
+            )
+        if after - before > len(self._packages) * _IMPOSSIBLE_WATTS * max(seconds, self.period_s):
+            return Reading.unavailable(
+                f"RAPL went up by {after - before:.0f} J in {seconds:.3g} s, more than the processor can draw: it was "
+                "reset, by a suspension for instance; measure again"
             )
         if after > before:
             return Reading(after - before)

@@ -88,7 +88,9 @@ class Collected:
         taken = f"{rounds}" if rounds == settings.plan.min_rounds else f"{settings.plan.min_rounds} to {rounds}"
         if settings.workers and settings.xdist == "off":
             return f"gpuprof: {__version__}, not measuring under xdist (--gpu-profile-xdist=off)"
-        return f"gpuprof: {__version__}, the CPU against {where}, {taken} rounds, {how}"
+        asked = [name for name in settings.metrics or () if "energy" in name]
+        energy = f", {settings.energy} energy (about {settings.plan.energy_s():.0f} s per leg)" if asked else ""
+        return f"gpuprof: {__version__}, the CPU against {where}, {taken} rounds{energy}, {how}"
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

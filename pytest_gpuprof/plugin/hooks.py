@@ -15,7 +15,9 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
      "accelerators, e.g. cuda:0,cuda:1 or opencl:0; 'any' takes a stand-in where there is no GPU (default: the GPU)"),
     ("backend", "string", "NAME", "backend for builders that could mean several, e.g. torch or cupy"),
     ("metrics", "string", "LIST",
-     "what to measure besides what budgets need: time,memory,energy (default: time where there is no budget)"),
+     "what to measure besides what budgets need, of time,memory,energy,net-energy (default: time without a budget)"),
+    ("energy", "string", ("quick", "standard", "strict"),
+     "how long energy is measured: 3 windows of 2 s, 3 of 5 s or 5 of 10 s, each under load (default: standard)"),
     ("rounds", "int", "N", "take exactly N rounds (default: until every budget is decided, 3 to 24)"),
     ("min-rounds", "int", "N", "take at least N rounds (default: 3)"),
     ("max-time", "float", "SEC", "most seconds for the rounds of one profile, without compilation (default: 30)"),
@@ -34,8 +36,9 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
      "the highest rates of a device, for utilization: e.g. 'NVIDIA H200: bandwidth=4.8 TB/s, bf16=989 TFLOP/s'; may be "
      "given several times (default: calibrated, else derived from the device)"),
     ("columns", "string", "LIST",
-     "columns of the table, of cpu,gpu,device,speedup,reference,over-reference,first,memory,cpu-memory,energy,power,"
-     "workspace,reserved,leak,throughput,flop-rate,bandwidth,compute-utilization,bandwidth-utilization,verdict "
+     "columns of the table, of cpu,gpu,device,speedup,reference,over-reference,first,memory,cpu-memory,energy,"
+     "net-energy,power,workspace,reserved,leak,throughput,flop-rate,bandwidth,compute-utilization,"
+     "bandwidth-utilization,verdict "
      "(default: those with something to say)"),
     ("sort", "string", ("name", "speedup", "time"), "order of the table's rows (default: as they ran)"),
     ("group-by", "string", ("file", "device"), "one table per file or per device (default: one table)"),

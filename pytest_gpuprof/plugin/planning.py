@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import pytest
 
 from pytest_gpuprof.budgets.budget import Need
@@ -11,7 +13,7 @@ from pytest_gpuprof.job import METRICS_ASKED, needs_of
 from pytest_gpuprof.plugin.markers import FIXTURES, STATE, TestState, read_markers
 from pytest_gpuprof.plugin.settings import Settings
 
-__all__ = ["Planning"]
+__all__ = ["EnergyNotice", "Planning", "energy_line"]
 
 
 class Planning:
@@ -35,6 +37,7 @@ class Planning:
             raise session.Interrupted(f"{session.testsfailed} errors during collection")
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         rows, seconds = [], 0.0
+        energetic: list[float] = []
         for item in session.items:
             if not FIXTURES.intersection(getattr(item, "fixturenames", ())):
                 continue
@@ -42,6 +45,7 @@ class Planning:
                 read_markers(item, self._settings.budgets, self._extensions.kinds)
                 state = item.stash[STATE]
                 needs, longest = self._plan_of(state)
+                energetic += energy_seconds(self._settings, state)
             except UsageError as error:
                 rows.append([item.nodeid, f"error: {error}", ""])
                 continue
@@ -54,19 +58,84 @@ class Planning:
                 f"{len(rows)} tests, at most {seconds:.0f} s with one profile each, without compilation; "
                 "a missed budget is measured twice"
             )
+            if energetic:
+                reporter.write_line(
+                    f"{energy_line(self._settings, energetic)}; an energy too close to call is measured once more, "
+                    "with windows twice as long"
+                )
         return True
 
     def _plan_of(self, state: TestState) -> tuple[list[str], float]:
         """Return what a test's profile needs, and how long that takes at most."""
-        asked = needs_of(state.options.get("metrics")) or needs_of(self._settings.metrics)
-        needs: set[Need] = set(asked or ())
-        legs: set[str] = {"cpu", "gpu"} if asked else set()
-        for budget in state.budgets:
-            needs |= budget.needs
-            legs |= budget.meaning.legs
-        if not needs:
-            needs, legs = set(METRICS_ASKED["time"]), {"cpu", "gpu"}
+        needs, legs = _needs(self._settings, state)
         plan = self._settings.plan.with_(rounds=state.options.get("rounds"), max_time_s=state.options.get("max_time"))
-        energy_legs = ("energy" in needs) + ("package energy" in needs)
-        longest = plan.longest_s(timed="rounds" in needs, energy_legs=energy_legs)
+        longest = plan.longest_s(timed="rounds" in needs, energy_legs=_energy_legs(needs), net="net energy" in needs)
         return [f"{' and '.join(sorted(legs))}: {', '.join(sorted(needs))}"], longest
+
+
+def _needs(settings: Settings, state: TestState) -> tuple[set[Need], set[str]]:
+    """Return what has to be measured for a test, and on which legs."""
+    asked = needs_of(state.options.get("metrics")) or needs_of(settings.metrics)
+    needs: set[Need] = set(asked or ())
+    legs: set[str] = {"cpu", "gpu"} if asked else set()
+    for budget in state.budgets:
+        needs |= budget.needs
+        legs |= budget.meaning.legs
+    if not needs:
+        needs, legs = set(METRICS_ASKED["time"]), {"cpu", "gpu"}
+    return needs, legs
+
+
+def _energy_legs(needs: Collection[Need]) -> int:
+    """Return on how many legs energy is measured: the board's on one, the package's on both."""
+    if "package energy" in needs:
+        return 2
+    return 1 if "energy" in needs else 0
+
+
+def energy_seconds(settings: Settings, state: TestState) -> list[float]:
+    """Return about how long the energy of a test takes; empty if it measures none."""
+    needs, _ = _needs(settings, state)
+    legs = _energy_legs(needs)
+    if not legs:
+        return []
+    plan = settings.plan
+    return [legs * plan.energy_s() + plan.energy_s(net="net energy" in needs) - plan.energy_s()]
+
+
+def energy_line(settings: Settings, seconds: Sequence[float]) -> str:
+    """Return in one line what measuring energy takes.
+
+    Args:
+        settings: of the run.
+        seconds: of each test that measures energy.
+    """
+    plan = settings.plan
+    tests = f"{len(seconds)} test{'s' if len(seconds) != 1 else ''}"
+    return (
+        f"gpuprof: energy of {tests} takes about {sum(seconds):.0f} s ({settings.energy}: {plan.settle_s:g} s to "
+        f"settle and {plan.trials} windows of {plan.window_s:g} s on each leg)"
+    )
+
+
+class EnergyNotice:
+    """Says before the first test how long measuring energy will take."""
+
+    def __init__(self, settings: Settings, extensions: Extensions) -> None:
+        self._settings = settings
+        self._extensions = extensions
+
+    @pytest.hookimpl
+    def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> str | None:
+        """Add up the tests that measure energy; what is wrong in a marker is told when its test runs."""
+        seconds: list[float] = []
+        for item in items:
+            if not FIXTURES.intersection(getattr(item, "fixturenames", ())):
+                continue
+            try:
+                read_markers(item, self._settings.budgets, self._extensions.kinds)
+                seconds += energy_seconds(self._settings, item.stash[STATE])
+                del item.stash[STATE]  # it is read again when the test runs, which counts its attempts
+            except UsageError:
+                continue
+        return energy_line(self._settings, seconds) if seconds else None

@@ -64,6 +64,10 @@ def start(config: pytest.Config) -> None:
     if settings.is_controller:
         return
     config.pluginmanager.register(Session(config, settings, extensions), SESSION)
+    if settings.worker is None:
+        from pytest_gpuprof.plugin.planning import EnergyNotice
+
+        config.pluginmanager.register(EnergyNotice(settings, extensions), "gpuprof-energy-notice")
     if settings.strict:
         config.pluginmanager.register(NoSkips(), "gpuprof-no-skips")
 

@@ -15,7 +15,7 @@ from pytest_gpuprof.ceilings import Ceilings
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.job import needs_of
 from pytest_gpuprof.plugin.switch import option
-from pytest_gpuprof.sampling.plan import Plan
+from pytest_gpuprof.sampling.plan import ENERGY_PRESETS, Plan
 
 __all__ = ["COLUMNS", "Export", "Settings", "budget_rules"]
 
@@ -32,6 +32,7 @@ COLUMNS = (
     "memory",
     "cpu-memory",
     "energy",
+    "net-energy",
     "power",
     "throughput",
     "flop-rate",
@@ -63,6 +64,7 @@ class Settings:
     devices: tuple[str, ...]
     backend: str | None
     metrics: tuple[str, ...] | None
+    energy: str
     plan: Plan
     session_time_s: float
     inconclusive: Policy
@@ -94,6 +96,7 @@ class Settings:
         columns = _list(get("columns"))
         for column in columns or ():
             _one_of("--gpu-profile-columns", column, COLUMNS)
+        energy = _choice("energy", get("energy"), tuple(ENERGY_PRESETS)) or "standard"
         rounds, least = _whole("rounds", get("rounds")), _whole("min-rounds", get("min_rounds"))
         strict = bool(get("strict"))
         workers, worker = _workers(config)
@@ -104,7 +107,8 @@ class Settings:
             devices=_list(get("devices")) or (),
             backend=get("backend") or None,
             metrics=metrics,
-            plan=Plan().with_(
+            energy=energy,
+            plan=Plan(**ENERGY_PRESETS[energy]).with_(
                 rounds=rounds,
                 min_rounds=least,
                 max_time_s=_seconds("max-time", get("max_time")),

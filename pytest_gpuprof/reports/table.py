@@ -97,6 +97,7 @@ _COLUMNS: Mapping[str, _Column] = {
     "memory": _Column("GPU memory", "B", lambda p: p.gpu.reading("memory")),
     "cpu-memory": _Column("CPU memory", "B", lambda p: p.cpu.reading("memory")),
     "energy": _Column("energy", "J", lambda p: p.gpu.reading("energy")),
+    "net-energy": _Column("net energy", "J", lambda p: p.gpu.reading("net_energy")),
     "power": _Column("power", "W", lambda p: p.gpu.reading("power")),
     "throughput": _work("throughput", "items"),
     "flop-rate": _work("flop_rate", "FLOP rate"),
@@ -108,7 +109,7 @@ _COLUMNS: Mapping[str, _Column] = {
     "leak": _Column("GPU leak", "B", lambda p: p.gpu.reading("leak")),
 }
 
-_ALWAYS = ("cpu", "gpu", "speedup", "over-reference", "cpu-memory", "memory", "energy",
+_ALWAYS = ("cpu", "gpu", "speedup", "over-reference", "cpu-memory", "memory", "energy", "net-energy",
            "compute-utilization", "bandwidth-utilization")  # fmt: skip
 """Columns that are shown by themselves if any row has something to say in them; the others are shown when named."""
 
@@ -247,12 +248,22 @@ def remarks(rows: Sequence[Row], ascii_only: bool) -> list[Remark]:
             elif verdict.outcome != "met":
                 colour = "red" if verdict.outcome == "missed" else "yellow"
                 said.setdefault((f"{verdict.outcome}: {verdict.sentence}", colour), []).append(row.name)
+        if (board_only := _board_only(row.profile)) is not None:
+            said.setdefault((board_only, None), []).append(row.name)
         doubts = [caution for caution in row.profile.cautions if str(caution.message) not in _told(row.profile)]
         for caution in doubts:
             said.setdefault((f"caution: {caution}", None), []).append(row.name)
     found = [Remark(f"{_names(names)} {text}", colour) for (text, colour), names in said.items()]
     found += [Remark(_without_device(reason, names), "yellow") for reason, names in without.items()]
     return [Remark(_ascii(remark.text, ascii_only), remark.colour) for remark in found]
+
+
+def _board_only(profile: Profile) -> str | None:
+    """Return what an energy leaves out, where the package's was wanted too and cannot be read."""
+    board, package = profile.gpu.reading("energy"), profile.gpu.reading("package_energy")
+    if board.value is None or package.value is not None or package.cause != "no reading":
+        return None
+    return f"energy is that of the GPU board only: the CPU package's is unavailable, because {package.reason}"
 
 
 def _without_device(reason: str, names: Sequence[str]) -> str:

@@ -6,12 +6,25 @@ finds out how many calls that is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pytest_gpuprof.core.errors import UsageError
+from pytest_gpuprof.sampling.refresh import PROBE_S, QUIET_S
 
-__all__ = ["Plan"]
+__all__ = ["ENERGY_PRESETS", "Plan"]
+
+ENERGY_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "quick": {"window_s": 2.0, "trials": 3, "settle_s": 2.0},
+    "standard": {"window_s": 5.0, "trials": 3, "settle_s": 5.0},
+    "strict": {"window_s": 10.0, "trials": 5, "settle_s": 5.0},
+}
+"""What ``--gpu-profile-energy`` can name. With windows whose power differs by up to 2 %, the interval of the counter
+(without the sensor's own error) is known to 5 to 7 %, 2 to 5 % and 1 to 3 %; benchmarks/energy.py shows it."""
+
+_USUAL_PERIOD_S = 0.1
+"""The refresh for which the lengths of the presets are meant; a slower counter gets windows as many times longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +43,12 @@ class Plan:
         device_samples: samples of device time per round at most; they are short, and their median is better for it.
         device_s: most seconds a round spends on them, as long as five are taken.
         cpu_threads: threads of the CPU leg, ``None`` for as many as this process may use.
-        window_s, trials: length and number of energy windows. A counter refreshed every 0.1 s errs by at most
-            0.1/window_s per window; 2 s and 3 trials give an interval of 5 to 7 %.
-        settle_s: load before the first energy window; a window that begins on a cold board is biased low.
-        max_window_s: longest energy window, for calls longer than that.
+        window_s, trials: length and number of energy windows, for a counter refreshed every 0.1 s, which errs by at
+            most 0.1/window_s per window; a slower counter gets longer windows. :data:`ENERGY_PRESETS` has three sets.
+        settle_s: load before the first energy window, and at most as long again until the board's temperature is
+            steady; a window that begins on a cold board is biased low.
+        idle_s: least length of the window without load, for net energy.
+        max_window_s: longest energy window, but for a single call longer than that.
         latency_calls: single synchronized calls for percentiles, ``0`` for none.
         cache: ``"hot"`` calls back to back; ``"cold"`` evicts the device's cache before each call of a sample.
         transfers: whether to time the upload of the inputs and the download of the output apart.
@@ -54,9 +69,10 @@ class Plan:
     device_samples: int = 20
     device_s: float = 0.25
     cpu_threads: int | None = None
-    window_s: float = 2.0
+    window_s: float = 5.0
     trials: int = 3
-    settle_s: float = 2.0
+    settle_s: float = 5.0
+    idle_s: float = 3.0
     max_window_s: float = 60.0
     latency_calls: int = 0
     cache: Literal["hot", "cold"] = "hot"
@@ -99,7 +115,29 @@ class Plan:
             given["max_rounds"] = max(self.max_rounds, given["min_rounds"])
         return replace(self, **given)
 
-    def longest_s(self, *, timed: bool, energy_legs: int) -> float:
-        """Return how long a profile can take at most by its own limits, without first call and compilation."""
-        energy = energy_legs * (self.settle_s + self.trials * self.window_s)
+    def window_for(self, period_s: float) -> float:
+        """Return the length of an energy window for a counter that is refreshed so often."""
+        return min(self.max_window_s, self.window_s * max(1.0, period_s / _USUAL_PERIOD_S))
+
+    def with_longer_windows(self) -> Plan:
+        """Return this plan with energy windows twice as long, as far as that is allowed."""
+        return replace(self, window_s=min(2 * self.window_s, self.max_window_s))
+
+    def energy_s(self, *, net: bool = False) -> float:
+        """Return about how long the energy of one leg takes, with a counter that is refreshed every 0.1 s.
+
+        Each window has up to two refreshes of load before it, and is up to one longer than planned.
+        """
+        windows = self.trials * (self.window_s + 2 * _USUAL_PERIOD_S)
+        return QUIET_S + self.settle_s + windows + (QUIET_S + self.idle_s if net else 0.0)
+
+    def longest_s(self, *, timed: bool, energy_legs: int, net: bool = False) -> float:
+        """Return how long a profile can take at most by its own limits, without first call and compilation.
+
+        Args:
+            timed: whether rounds are taken.
+            energy_legs: on how many legs energy is measured: each may settle twice as long.
+            net: whether the board is also measured without load.
+        """
+        energy = energy_legs * (PROBE_S + self.settle_s + self.energy_s()) + (QUIET_S + self.idle_s if net else 0.0)
         return (2 * self.warmup_cap_s + self.max_time_s if timed else 0.0) + energy

@@ -44,6 +44,9 @@ more than 20 µs and more than 10 % of the call's own device time."""
 _NOOP_FACTOR = 3.0
 """A call that takes less than three times as long as calling a function with no body has computed nothing."""
 
+_WORKING_CPU_S = 1e-3
+"""A CPU that is busy for a millisecond computes; calling an empty function takes less than a microsecond."""
+
 _LONG_CALL_S = 0.2
 """A call as long as this is not called many times over to find out what it is: it does something, and once will do."""
 
@@ -144,7 +147,7 @@ def _nothing() -> None:
 
 def _does_nothing(leg: BuiltLeg, seconds_per_call: float, events: Events | None) -> bool:
     device = leg.plan.device
-    if seconds_per_call > _LONG_CALL_S:
+    if seconds_per_call > (_WORKING_CPU_S if events is None else _LONG_CALL_S):
         return False
     if events is not None and events.backlog is not None and not leg.single:
         return _nothing_behind_backlog(leg, events, events.backlog)

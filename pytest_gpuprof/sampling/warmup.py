@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_gpuprof.core.results import Caution
@@ -15,6 +16,10 @@ __all__ = ["LONG_CALL_S", "Warmth", "calls_per_sample", "warm_up"]
 
 _STEADY = 0.05
 """Three groups of calls within 5 % of each other are steady; a busy two-core machine never agrees better."""
+
+_LOT = 5
+_NO_TREND = 0.02
+"""Medians of five groups within 2 %: noise of 10 % moves them by 5 %, so that this takes a few tries, and not the cap."""
 
 _GROUP_S = 0.01
 """A group of warm-up calls lasts about 10 ms, long against a clock read and short against the ramp of a GPU's clock."""
@@ -56,8 +61,9 @@ class Warmth:
 def warm_up(leg: BuiltLeg, plan: Plan) -> Warmth:
     """Call until steady.
 
-    Steady is: at least ``warmup_s`` of calls, and three groups in a row that agree. The cap does not count groups that
-    were slow because something was compiled or tuned, so that a compilation which takes a minute is outlasted.
+    Steady is: at least ``warmup_s`` of calls, and three groups in a row that agree; or, on a machine too noisy for that,
+    ten groups of which the later five are as fast as the five before. The cap does not count groups that were slow
+    because something was compiled or tuned, so that a compilation which takes a minute is outlasted.
     """
     groups: list[tuple[float, float]] = []  # seconds of the group, seconds per call
     calls, made = 1, 0
@@ -70,7 +76,7 @@ def warm_up(leg: BuiltLeg, plan: Plan) -> Warmth:
         usual = statistics.median_low(per_call for _, per_call in groups[-_RECENT:])  # of two, the one not compiling
         total = sum(seconds for seconds, _ in groups)
         counted = sum(seconds for seconds, per_call in groups if per_call <= _SLOW * usual)
-        if len(latest) == 3 and counted >= plan.warmup_s and max(latest) <= (1 + _STEADY) * min(latest):
+        if len(latest) == 3 and counted >= plan.warmup_s and (_agree(latest) or _has_no_trend(groups)):
             break
         if counted >= plan.warmup_cap_s or total >= plan.compile_cap_s or made >= _MOST_WARMUP_CALLS:
             if len(groups) > 1 and max(latest) > (1 + _WORTH_TELLING) * min(latest):
@@ -78,6 +84,20 @@ def warm_up(leg: BuiltLeg, plan: Plan) -> Warmth:
             break
         calls = max(1, min(calls * 10, int(_GROUP_S / max(seconds / calls, 1e-9))))
     return Warmth(statistics.median(latest), made, cautions)
+
+
+def _agree(latest: Sequence[float]) -> bool:
+    return max(latest) <= (1 + _STEADY) * min(latest)
+
+
+def _has_no_trend(groups: Sequence[tuple[float, float]]) -> bool:
+    """Whether the medians of the last two lots of five groups agree: noise does not stand in their way."""
+    if len(groups) < 2 * _LOT:
+        return False
+    before, after = (
+        statistics.median(per_call for _, per_call in lot) for lot in (groups[-2 * _LOT : -_LOT], groups[-_LOT:])
+    )
+    return max(before, after) <= (1 + _NO_TREND) * min(before, after)
 
 
 def calls_per_sample(leg: BuiltLeg, plan: Plan, warmth: Warmth) -> tuple[int, Warmth]:

@@ -1,8 +1,8 @@
 """Energy per call from a cumulative counter: two reads around a window of back-to-back calls, several times.
 
 Never more than two reads per window: consumer cards under-report when the counter is read often. A counter that is
-refreshed every *T* errs by at most *T/W* in a window of length *W*; the windows' lengths are jittered, so that the
-errors of several windows are independent and their mean is better than each.
+refreshed every *T* errs by at most *T/W* in a window of length *W*; where the windows' lengths are jittered, the errors
+of several windows are independent and their mean is better than each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pytest_gpuprof.core.results import Quality, Reading
 
-__all__ = ["EnergyWindow", "energy_per_call", "mean_power"]
+__all__ = ["Counted", "EnergyWindow"]
 
 _UNIFORM_SD = 0.41
 """Standard deviation of a warm window's error in units of T/W: the difference of two uniform phases, 1/sqrt(6)."""
@@ -27,62 +27,86 @@ class EnergyWindow:
     Args:
         joules: what the counter went up by.
         seconds: how long the window was.
-        calls: how many calls it held.
+        calls: how many calls it held; 0 for a window without load.
     """
 
     joules: float
     seconds: float
     calls: int
 
+    def __post_init__(self) -> None:
+        if not self.joules >= 0 or not self.seconds > 0 or self.calls < 0:
+            raise ValueError(f"a window has joules from 0, seconds above 0 and calls from 0, not {self}")
 
-def energy_per_call(
-    windows: Sequence[EnergyWindow], *, period_s: float, gain_error: float, quality: Quality = "measured"
-) -> Reading:
-    """Return the gross joules of one call, with an interval.
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one counter said over all windows of a pass, and the figures that follow.
+
+    Each figure is pooled over the windows. Its 95 % interval adds in quadrature: the counter's refresh, the spread of
+    the windows (Student's t), and the sensor's own error, which the reading also carries apart as ``gain_error``.
 
     Args:
         windows: at least one.
         period_s: how often the counter is refreshed.
         gain_error: relative error of the sensor itself, which no number of windows reduces.
+        jittered: whether the windows' lengths differ by random parts of ``period_s``. If they do not, their errors may
+            be the same, and only the bound of a single window holds.
         quality: ``"simulated"`` if the counter is.
-
-    Returns:
-        The pooled figure. The interval adds the counter's resolution, the spread of the windows (Student's t, 95 %)
-        and the gain error in quadrature.
     """
-    joules = sum(window.joules for window in windows)
-    calls = sum(window.calls for window in windows)
-    return _with_interval(
-        joules / calls, [window.joules / window.calls for window in windows], windows, period_s, gain_error, quality
-    )
 
+    windows: Sequence[EnergyWindow]
+    period_s: float
+    gain_error: float
+    jittered: bool = True
+    quality: Quality = "measured"
 
-def mean_power(
-    windows: Sequence[EnergyWindow], *, period_s: float, gain_error: float, quality: Quality = "measured"
-) -> Reading:
-    """Return the mean watts over the windows, with an interval as in :func:`energy_per_call`."""
-    joules = sum(window.joules for window in windows)
-    seconds = sum(window.seconds for window in windows)
-    return _with_interval(
-        joules / seconds, [window.joules / window.seconds for window in windows], windows, period_s, gain_error, quality
-    )
+    def energy_per_call(self) -> Reading:
+        """Return the gross joules of one call."""
+        return self._pooled([window.calls for window in self.windows])
 
+    def mean_power(self) -> Reading:
+        """Return the watts over the windows."""
+        return self._pooled([window.seconds for window in self.windows])
 
-def _with_interval(
-    value: float,
-    each: Sequence[float],
-    windows: Sequence[EnergyWindow],
-    period_s: float,
-    gain_error: float,
-    quality: Quality,
-) -> Reading:
-    count = len(windows)
-    resolution = period_s / statistics.fmean(window.seconds for window in windows)
-    counter = 2 * _UNIFORM_SD * resolution / math.sqrt(count) if count >= 3 else resolution
-    spread = 0.0
-    if count >= 2:
-        from scipy.special import stdtrit  # only who measures energy pays for the import
+    def net_energy_per_call(self, idle: EnergyWindow) -> Reading:
+        """Return the joules of one call above what the same time costs without load.
 
-        spread = float(stdtrit(count - 1, 0.975)) * statistics.stdev(each) / value / math.sqrt(count)
-    relative = math.hypot(counter, spread, gain_error)
-    return Reading(value, interval=(value * (1 - relative), value * (1 + relative)), quality=quality)
+        Args:
+            idle: a window of the same counter without load. Its error by the refresh is added to that of the gross
+                figure, in quadrature; the gain error is the same sensor's, so it scales the difference as a whole.
+        """
+        gross = self.energy_per_call()
+        assert gross.value is not None  # told to mypy: it is pooled from windows
+        seconds = sum(window.seconds for window in self.windows) / sum(window.calls for window in self.windows)
+        base = idle.joules / idle.seconds * seconds
+        net = gross.value - base
+        if net <= 0:
+            return Reading.unavailable(
+                "the board drew no more under load than without; give it more work at once, or budget the gross energy"
+            )
+        error = math.hypot(gross.repeatability * gross.value, self.period_s / idle.seconds * base)
+        return self._reading(net, error / net)
+
+    @property
+    def resolution(self) -> float:
+        """The most by which the refresh can move one window of mean length, relative to the window."""
+        return self.period_s / statistics.fmean(window.seconds for window in self.windows)
+
+    def _pooled(self, amounts: Sequence[float]) -> Reading:
+        count = len(self.windows)
+        value = sum(window.joules for window in self.windows) / sum(amounts)
+        averaged = count >= 3 and self.jittered
+        counter = 2 * _UNIFORM_SD * self.resolution / math.sqrt(count) if averaged else self.resolution
+        spread = 0.0
+        if count >= 2:
+            from scipy.special import stdtrit  # only who measures energy pays for the import
+
+            each = [window.joules / amount for window, amount in zip(self.windows, amounts, strict=True)]
+            spread = float(stdtrit(count - 1, 0.975)) * statistics.stdev(each) / value / math.sqrt(count)
+        return self._reading(value, math.hypot(counter, spread))
+
+    def _reading(self, value: float, error: float) -> Reading:
+        relative = math.hypot(error, self.gain_error)
+        interval = (value * (1 - relative), value * (1 + relative))
+        return Reading(value, interval=interval, quality=self.quality, gain_error=self.gain_error)

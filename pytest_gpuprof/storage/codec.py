@@ -95,7 +95,12 @@ def _short(value: Any) -> Any:
 def _reading(reading: Reading) -> dict[str, Any]:
     if reading.value is None:
         return {"unavailable": reading.reason, "cause": reading.cause}
-    stored = {"value": reading.value, "interval": reading.interval, "quality": reading.quality}
+    stored: dict[str, Any] = {
+        "value": reading.value,
+        "interval": reading.interval,
+        "quality": reading.quality,
+        "gain_error": reading.gain_error,
+    }
     return {**stored, "source": reading.source} if reading.source else stored
 
 
@@ -239,8 +244,13 @@ def _measurement_from(leg: Any, part: Mapping[str, Any]) -> Measurement:
 def _reading_from(part: Mapping[str, Any]) -> Reading:
     if "unavailable" in part:
         return Reading.unavailable(part["unavailable"], part["cause"])
-    interval, source = _pair(part["interval"]), part.get("source", "")
-    return Reading(part["value"], interval=interval, quality=part["quality"], source=source)
+    return Reading(
+        part["value"],
+        interval=_pair(part["interval"]),
+        quality=part["quality"],
+        gain_error=part.get("gain_error", 0.0),  # older records do not tell it apart
+        source=part.get("source", ""),
+    )
 
 
 def _pair(interval: Any) -> tuple[float, float] | None:

@@ -342,6 +342,64 @@ def test_the_counter_stands_still_between_refreshes() -> None:
     assert counter.read().require("energy") > before.require("energy")
 
 
+def drawn(device: SimulatedDevice, seconds: float, reads: int = 1) -> float:
+    """Return the joules that the counter says a busy card drew, read so often meanwhile."""
+    counter = counter_of(device)
+    before = counter.read().require("energy")
+    for _ in range(reads):
+        device.run(seconds / reads)
+        device.synchronize()
+        after = counter.read().require("energy")
+    return after - before
+
+
+def test_power_may_vary() -> None:
+    """By a factor at each moment."""
+    device = gpu(**EXACT, energy_period_s=0.5, busy_w=100.0, power_at=lambda now: 0.5 if now < 1001 else 1.0)
+    assert drawn(device, 2.0, reads=4) == pytest.approx(50 + 100)
+
+
+@pytest.mark.parametrize("gain", [0.7, 1.2])
+def test_a_counter_may_count_wrongly(gain: float) -> None:
+    """The board's power reading is still right, so that somebody can notice."""
+    device = gpu(**EXACT, energy_period_s=0.5, busy_w=100.0, energy_gain=gain)
+    assert drawn(device, 2.0) == pytest.approx(200 * gain)
+    board = device.board()
+    assert board is not None
+    assert board.conditions().power_w.value == pytest.approx(100)
+
+
+@pytest.mark.parametrize(("reads", "seen"), [(1, 0.984), (20, 0.862), (200, 0.385)])
+def test_a_counter_may_lose_joules_when_it_is_read(reads: int, seen: float) -> None:
+    """The more often the more: once a second little, every 10 ms most of them."""
+    device = gpu(**EXACT, energy_period_s=0.001, busy_w=100.0, energy_read_s=0.016)
+    assert drawn(device, 1.0 if reads == 1 else 2.0, reads) == pytest.approx(
+        seen * (100 if reads == 1 else 200), rel=0.03
+    )
+
+
+def test_a_counter_may_lag_stop_and_start_again() -> None:
+    """Each at its moment, and the clock begins at 1000."""
+    assert drawn(gpu(**EXACT, energy_period_s=0.5, idle_w=0, busy_w=100.0, energy_lag_s=0.5), 2.0) == pytest.approx(150)
+    assert drawn(gpu(**EXACT, energy_period_s=0.5, busy_w=100.0, energy_stops_at=1001.0), 2.0) == pytest.approx(100)
+    reset = counter_of(device := gpu(**EXACT, energy_period_s=0.5, busy_w=100.0, energy_resets_at=1001.0))
+    before = reset.read().require("energy")
+    device.run(2.0)
+    device.synchronize()
+    after = reset.read().require("energy")
+    assert after == pytest.approx(100)
+    assert reset.used_j(before, after, 2.0).value is None
+
+
+def test_the_temperature_may_change() -> None:
+    """As it is told to."""
+    board = gpu(temperature_at=lambda now: 30.0 if now < 1001 else 80.0).board()
+    assert board is not None
+    assert board.conditions().temperature_c.value == 30.0
+    board._clock.sleep(2.0)
+    assert board.conditions().temperature_c.value == 80.0
+
+
 def test_a_counter_that_went_backwards() -> None:
     """It is unavailable, not negative."""
     assert counter_of(gpu()).used_j(2.0, 1.0, 1.0).value is None

@@ -37,6 +37,7 @@ def test_the_keywords_are_the_ones_users_know() -> None:
         "max_gpu_workspace": ("B", {"gpu"}, {"memory"}),
         "max_cpu_memory": ("B", {"cpu"}, {"memory"}),
         "max_energy": ("J", {"gpu"}, {"energy"}),
+        "max_net_energy": ("J", {"gpu"}, {"energy", "net energy"}),
         "max_power": ("W", {"gpu"}, {"energy"}),
         "min_energy_ratio": ("x", {"cpu", "gpu"}, {"energy", "package energy"}),
         "min_throughput": ("1/s", {"gpu"}, {"rounds"}),

@@ -190,6 +190,6 @@ def test_metrics_are_keyed_by_their_name() -> None:
     """Every built-in metric has a unit that can be shown; what is a level does not add up over calls."""
     assert all(name == metric.name and metric.unit in UNITS for name, metric in METRICS.items())
     assert {name for name, metric in METRICS.items() if metric.adds_up} == {
-        "wall_time", "device_time", "upload_time", "download_time", "first_call", "latency", "energy", "package_energy",
-        "flops",
+        "wall_time", "device_time", "upload_time", "download_time", "first_call", "latency", "energy", "net_energy",
+        "package_energy", "flops",
     }  # fmt: skip

@@ -116,6 +116,7 @@ def test_what_was_not_measured_says_how_to_have_it() -> None:
         ("reserved_bytes", "reserved"),
         ("leak_bytes", "leak"),
         ("energy_j", "energy"),
+        ("net_energy_j", "net_energy"),
         ("power_w", "power"),
         ("package_energy_j", "package_energy"),
     ],
@@ -203,16 +204,46 @@ def test_an_energy_interval_that_reaches_zero_bounds_no_items_per_joule() -> Non
 
 
 def test_the_energy_ratio_counts_board_and_package_of_the_gpu_leg() -> None:
-    """CPU joules over all joules that the GPU leg takes; relative errors combine in quadrature."""
+    """CPU joules over all joules that the GPU leg takes; errors of board and package add up by their shares."""
     cpu = measurement("cpu", readings=readings(package_energy=Reading(30.0, interval=(27.0, 33.0))))
     gpu = measurement(
         "gpu",
         readings=readings(energy=Reading(8.0, interval=(7.6, 8.4)), package_energy=Reading(2.0, interval=(1.8, 2.2))),
     )
     reading = profile(cpu, gpu).ratio("energy_ratio")
-    spread = math.hypot(0.1, 0.1)
+    spread = math.hypot(0.1, 0.8 * 0.05 + 0.2 * 0.1)
     assert profile(cpu, gpu).energy_ratio == pytest.approx(3)
     assert reading.interval == pytest.approx((3 * (1 - spread), 3 * (1 + spread)))
+
+
+def test_the_gain_of_the_package_cancels_in_the_energy_ratio_but_for_the_boards_share() -> None:
+    """A package sensor that errs by a tenth errs alike in both legs; the board's stands on one side only."""
+
+    def exact(value: float, gain: float) -> Reading:
+        return Reading(value, interval=(value * (1 - gain), value * (1 + gain)), gain_error=gain)
+
+    def spread(board: float) -> float:
+        cpu = measurement("cpu", readings={"package_energy": exact(30.0, 0.1)})
+        gpu = measurement("gpu", readings={"energy": exact(board, 0.05), "package_energy": exact(2.0, 0.1)})
+        reading = profile(cpu, gpu).ratio("energy_ratio")
+        assert reading.interval is not None
+        assert reading.value is not None
+        assert reading.interval[1] / reading.value - 1 == pytest.approx(reading.gain_error, abs=1e-6)
+        return reading.gain_error
+
+    assert spread(8.0) == pytest.approx(0.8 * math.hypot(0.05, 0.1))
+    assert spread(1e-9) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_gain_error_is_told_apart_from_what_repeats() -> None:
+    """The interval holds both; the one that cancels in a ratio can be taken out."""
+    both = Reading(2.0, interval=(1.74, 2.26), gain_error=0.05)
+    assert both.repeatability == pytest.approx(0.12)
+    assert (Reading(2.0).repeatability, Reading.unavailable("no").repeatability) == (0, 0)
+    assert Reading(2.0, interval=(1.9, 2.1), gain_error=0.05).repeatability == pytest.approx(0, abs=1e-6)
+    for wrong in (-0.1, 1.0, math.nan):
+        with pytest.raises(ValueError, match="a gain error is a part of the value"):
+            Reading(2.0, gain_error=wrong)
 
 
 @pytest.mark.parametrize("lacking", ["board", "gpu package", "cpu package"])

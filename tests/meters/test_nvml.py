@@ -460,6 +460,17 @@ def test_clocks_and_temperature(start: Start) -> None:
     assert "idle" not in busy.reasons
 
 
+def test_the_boards_own_power(start: Start) -> None:
+    """Watts, on the mean of the last second; where it is not offered, the reading says so."""
+    machine = start()
+    board = machine.open()
+    with machine.control.busy(0, watts=300):
+        machine.control.advance(3.0)
+        assert board.conditions().power_w.value == pytest.approx(300)
+        machine.control.fault("nvmlDeviceGetPowerUsage:NOT_SUPPORTED")
+        assert board.conditions().power_w.value is None
+
+
 def test_throttling_by_reason(start: Start) -> None:
     """Each reason has its own seconds, and what is in force now has a name."""
     machine = start(throttle=["0x4:0:2", "0x20:1:5:0.5", "0x40:4", "0x80:4"])

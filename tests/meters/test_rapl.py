@@ -128,6 +128,17 @@ def test_smallest_range_decides(zones: Zones) -> None:
     assert zones.open().used_j(1.0, 2.0, 11.0).value is None
 
 
+def test_a_reset_is_no_wrap(zones: Zones) -> None:
+    """A counter that starts again from zero looks wrapped, but no processor draws that much in between."""
+    zones.use("intel-rapl:0", 30_000.0)
+    counter = zones.open()
+    before = joules(counter)
+    (zones.root / "intel-rapl:0" / "energy_uj").write_text("1000000\n", encoding="ascii")
+    used = counter.used_j(before, joules(counter), seconds=5.0)
+    assert used.value is None
+    assert "RAPL went up by 35530 J in 5 s, more than the processor can draw: it was reset" in used.reason
+
+
 @pytest.mark.parametrize("after", [5.0, 4.0])
 def test_no_advance_is_not_zero(zones: Zones, after: float) -> None:
     """A counter that has not advanced gives no joules."""

@@ -19,11 +19,11 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 CONFTEST = """
-import pytest_gpuprof.measuring
+import pytest_gpuprof.watching
 from pytest_gpuprof.meters.host_use import HostUse
 
 # Whatever else this machine does is no doubt about a simulated device.
-pytest_gpuprof.measuring.host_use = lambda: HostUse(None, 0.0, None, 1)
+pytest_gpuprof.watching.host_use = lambda: HostUse(None, 0.0, None, 1)
 """
 
 TESTS = '''

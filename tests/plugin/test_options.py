@@ -45,6 +45,7 @@ CASES = {
     "devices": Case("cuda:0,cuda:1", "opencl:0", lambda s: s.devices, ("cuda:0", "cuda:1")),
     "backend": Case("torch", "cupy", lambda s: s.backend, "torch"),
     "metrics": Case("time, energy", "memory", lambda s: s.metrics, ("time", "energy")),
+    "energy": Case("quick", "strict", lambda s: (s.plan.window_s, s.plan.trials, s.plan.settle_s), (2.0, 3, 2.0)),
     "rounds": Case(7, 9, lambda s: (s.plan.min_rounds, s.plan.max_rounds), (7, 7)),
     "min-rounds": Case(5, 9, lambda s: s.plan.min_rounds, 5),
     "max-time": Case(1.5, 9.0, lambda s: s.plan.max_time_s, 1.5),
@@ -116,6 +117,22 @@ def test_nothing_is_on_by_default(pytester: pytest.Pytester) -> None:
     assert (found.inconclusive, found.unavailable, found.xdist) == ("warn", None, "lock")
 
 
+@pytest.mark.parametrize(
+    ("args", "windows"),
+    [
+        ([], (5.0, 3, 5.0)),
+        (["--gpu-profile-strict"], (5.0, 3, 5.0)),
+        (["--gpu-profile-strict", "--gpu-profile-energy=strict"], (10.0, 5, 5.0)),
+    ],
+)
+def test_a_gate_measures_energy_no_longer_than_it_is_told(
+    pytester: pytest.Pytester, args: list[str], windows: tuple[float, int, float]
+) -> None:
+    """The standard windows are the default, and strictness about verdicts is another question."""
+    plan = settings(pytester, *args).plan
+    assert (plan.window_s, plan.trials, plan.settle_s) == windows
+
+
 def test_an_export_can_be_given_several_times(pytester: pytest.Pytester) -> None:
     """Exports add up, on the command line and as lines of the ini."""
     both = (Export("json", "a.json"), Export("json", "b.json"))
@@ -131,7 +148,8 @@ WRONG = {
     "sort": ("colour", "'colour'"),
     "group-by": ("colour", "'colour'"),
     "xdist": ("maybe", "'maybe'"),
-    "metrics": ("time,colour", "there is no metric 'colour'; there are time, memory, energy"),
+    "metrics": ("time,colour", "there is no metric 'colour'; there are time, memory, energy, net-energy"),
+    "energy": ("exact", "'exact'"),
     "columns": ("cpu,colour", "--gpu-profile-columns has 'colour'; it takes cpu, gpu"),
     "rounds": ("0", "--gpu-profile-rounds is 0; it takes a whole number above 0"),
     "min-rounds": ("-3", "--gpu-profile-min-rounds is -3; it takes a whole number above 0"),

@@ -57,11 +57,11 @@ def test_the_plan_is_shown_and_nothing_is_run(runs: Runs, on: bool) -> None:
     assert "gpuprof: showing the plan, measuring nothing" in shown
     assert "test_it.py::test_ratio cpu and gpu: rounds 34 s" in shown
     assert "test_it.py::test_time gpu: rounds 11 s" in shown
-    assert "test_it.py::test_energy gpu: energy 8 s" in shown
+    assert "test_it.py::test_energy gpu: energy 29 s" in shown
     assert "test_it.py::test_default cpu and gpu: device events, rounds 34 s" in shown
     assert "test_it.py::test_wrong error: 'min_spedup' is no budget; did you mean 'min_speedup'?" in shown
     assert "test_other" not in shown
-    assert "5 tests, at most 87 s" in shown
+    assert "5 tests, at most 108 s" in shown
     assert not any((runs.path / name).exists() for name in ("test", "fixture"))
 
 
@@ -70,7 +70,41 @@ def test_the_options_are_planned_with(runs: Runs) -> None:
     runs.pytester.makeini("[pytest]\ngpu_profile_budgets =\n  *test_default: max_gpu_memory=1 GiB\n")
     args = ["--gpu-profile-plan", "--gpu-profile-metrics=energy", "--gpu-profile-max-time=1", "-k", "default"]
     shown = text_of(runs(PLANNED, *args))
-    assert "cpu and gpu: energy, memory, package energy 16 s" in shown
+    assert "cpu and gpu: energy, memory, package energy 58 s" in shown
+    assert (
+        "gpuprof: energy of 1 test takes about 43 s (standard: 5 s to settle and 3 windows of 5 s on each leg)" in shown
+    )
+
+
+def test_the_seconds_of_energy_are_shown_before_they_are_spent(runs: Runs) -> None:
+    """After the collection, for the tests that were selected; in the header, where every test measures it."""
+    source = """
+@pytest.mark.gpu_budget(max_energy="1 J")
+def test_gross(gpu_profile): gpu_profile(fast)
+
+@pytest.mark.gpu_budget(max_net_energy="1 J")
+def test_net(gpu_profile): gpu_profile(fast)
+
+@pytest.mark.gpu_budget(min_spedup=5)
+def test_wrong(gpu_profile): gpu_profile(fast)
+
+def test_time(gpu_profile): gpu_profile(fast)
+"""
+    line = "gpuprof: energy of 2 tests takes about 23 s (quick: 2 s to settle and 3 windows of 2 s on each leg)"
+    result = runs.on_gpu(source, "--gpu-profile-energy=quick")
+    result.assert_outcomes(passed=3, errors=1)
+    shown = text_of(result)
+    assert shown.index("collected 4 items") < shown.index(line) < shown.index("test_it.py ")
+    assert "energy (about" not in shown
+    assert "energy of" not in text_of(runs.on_gpu(source, "-k", "time"))
+    asked = text_of(runs.on_gpu(source, "--gpu-profile-metrics=energy", "--gpu-profile-energy=quick", "-k", "time"))
+    assert "quick energy (about 10 s per leg)" in asked
+
+
+def test_reading_the_plan_of_energy_counts_as_no_attempt(runs: Runs) -> None:
+    """The markers are read once more when the test runs."""
+    records = runs.records("@pytest.mark.gpu_budget(max_energy=1)\ndef test_it(gpu_profile): gpu_profile(fast)")
+    assert [record["attempt"] for record in records] == [1]
 
 
 def test_no_test_measures_anything(runs: Runs) -> None:

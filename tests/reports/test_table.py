@@ -78,6 +78,20 @@ def test_memory_has_its_columns() -> None:
     assert text.splitlines()[2].split()[-4:-1] == ["3", "1", "0"]
 
 
+def test_an_energy_without_the_package_says_that_it_is_the_boards_only() -> None:
+    """Where the package was wanted and cannot be read; not where nobody asked for it, and not where it can."""
+
+    def remarks_with(**readings: Reading | float) -> list[str]:
+        taken = Row("t.py::test_a", "passed", profile_of(None, leg_of("gpu", [0.1] * 3, readings=readings)))
+        return [remark.text for remark in remarks([taken], ascii_only=False)]
+
+    (told,) = remarks_with(energy=2.0, package_energy=Reading.unavailable("RAPL may be read by root only"))
+    assert told.endswith(
+        "energy is that of the GPU board only: the CPU package's is unavailable, because RAPL may be read by root only"
+    )
+    assert remarks_with(energy=2.0) == remarks_with(energy=2.0, package_energy=1.0) == []
+
+
 def test_sorting_and_grouping() -> None:
     """By name, by speedup (best first), by time (longest first); a table per file."""
     slow, fast = row([0.2] * 3, [0.1] * 3, test="b.py::slow"), row([0.2] * 3, [0.01] * 3, test="a.py::fast")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.sampling.plan import Plan
+from pytest_gpuprof.sampling.plan import ENERGY_PRESETS, Plan
 
 CHOICES = {"cache": "takes 'hot' or 'cold'", "transfers": "takes True or False"}
 NAMES = [each.name for each in fields(Plan) if each.name not in CHOICES]
@@ -97,8 +97,35 @@ def test_nothing_given_changes_nothing() -> None:
 
 
 def test_the_longest_a_profile_can_take_adds_up_its_limits() -> None:
-    """Warm-up of two legs and rounds, if timed; settling and windows per leg whose energy is measured."""
-    plan = Plan(warmup_cap_s=2, max_time_s=30, settle_s=2, trials=3, window_s=2)
+    """Warm-up of two legs and rounds, if timed; per leg whose energy is measured, probe, settling twice and windows."""
+    plan = Plan(warmup_cap_s=2, max_time_s=30, settle_s=2, trials=3, window_s=2, idle_s=3)
+    energy = 2.5 + 2 * 2 + 1 + 3 * 2.2
     assert plan.longest_s(timed=True, energy_legs=0) == 34
-    assert plan.longest_s(timed=False, energy_legs=2) == 16
-    assert plan.longest_s(timed=True, energy_legs=1) == 42
+    assert plan.longest_s(timed=False, energy_legs=2) == pytest.approx(2 * energy)
+    assert plan.longest_s(timed=True, energy_legs=1) == pytest.approx(34 + energy)
+    assert plan.longest_s(timed=False, energy_legs=1, net=True) == pytest.approx(energy + 1 + 3)
+
+
+@pytest.mark.parametrize(("preset", "about_s"), [("quick", 9.6), ("standard", 21.6), ("strict", 57.0)])
+def test_each_preset_says_how_long_it_takes(preset: str, about_s: float) -> None:
+    """A second of quiet after the probe, settling, and the windows with their load before; net adds an idle window."""
+    plan = Plan(**ENERGY_PRESETS[preset])
+    assert plan.energy_s() == pytest.approx(about_s)
+    assert plan.energy_s(net=True) == pytest.approx(about_s + 1 + 3)
+
+
+def test_the_standard_windows_are_the_default() -> None:
+    """Who says nothing gets what the documentation calls standard."""
+    assert Plan(**ENERGY_PRESETS["standard"]) == Plan()
+
+
+@pytest.mark.parametrize(("period_s", "window_s"), [(0.02, 2.0), (0.1, 2.0), (0.2, 4.0), (1.5, 25.0)])
+def test_a_slower_counter_gets_longer_windows(period_s: float, window_s: float) -> None:
+    """As many times as it is slower than 0.1 s, up to the longest window; a faster one gets no shorter ones."""
+    assert Plan(window_s=2.0, max_window_s=25.0).window_for(period_s) == pytest.approx(window_s)
+
+
+def test_longer_windows_are_twice_as_long() -> None:
+    """As far as that is allowed, and nothing else changes."""
+    assert Plan(window_s=2.0).with_longer_windows() == Plan(window_s=4.0)
+    assert Plan(window_s=2.0, max_window_s=3.0).with_longer_windows().window_s == 3.0

@@ -122,7 +122,7 @@ def full_profile() -> Profile:
         readings={
             "memory": 2000,
             "workspace": 500,
-            "energy": Reading(2.0, interval=(1.9, 2.1), quality="simulated"),
+            "energy": Reading(2.0, interval=(1.9, 2.1), quality="simulated", gain_error=0.04),
             "power": Reading.unavailable("no counter", cause="no reading"),
             "package_energy": Reading(1.0, interval=(0.9, 1.1)),
             "flops": Reading(1e9, quality="estimated", source="counted by an abacus"),

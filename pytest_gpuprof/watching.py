@@ -1,0 +1,86 @@
+"""Watching board and host over one measurement: what state they were in, and what that gives reason to doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pytest_gpuprof.backends.host import SYSTEM_CLOCK
+from pytest_gpuprof.core.environment import Environment, Fact
+from pytest_gpuprof.core.protocols import Board, Clock, Conditions
+from pytest_gpuprof.core.results import Caution, Reading
+from pytest_gpuprof.meters.conditions import board_cautions, board_state, clock_cautions, clock_under_load
+from pytest_gpuprof.meters.host_use import host_cautions, host_state, host_use
+from pytest_gpuprof.sampling.legs import LegPlan
+from pytest_gpuprof.sampling.quiet import tracing
+
+__all__ = ["Watched", "not_said"]
+
+
+class Watched:
+    """The conditions of board and host over a measurement, from its beginning to :meth:`end`."""
+
+    def __init__(self, board: Board | Reading, clock: Clock) -> None:
+        self._board = board
+        self._clock = clock
+        self._on_host = clock is SYSTEM_CLOCK  # a simulated machine has no quota and is not slowed by a tracer
+        self._began_s = clock.now()
+        self._board_before = None if isinstance(board, Reading) else board.conditions()
+        self._host_before = host_use()
+        self._seen: list[Conditions] = []
+        self._traced = tracing() if self._on_host else None
+
+    def observe(self, plan: LegPlan) -> Mapping[str, float]:
+        """Return what the board says at the end of a leg's turn, and keep it for the doubts at the end."""
+        if plan.leg == "cpu" or isinstance(self._board, Reading):
+            return {}
+        now = self._board.conditions()
+        self._seen.append(now)
+        clock = clock_under_load(now).value
+        return {} if clock is None else {"sm_clock": clock}
+
+    def end(self, *, energy: bool) -> tuple[Mapping[str, Reading], Sequence[Caution], Environment]:
+        """Return the readings of the board now, the doubts about everything since the beginning, and what it was like.
+
+        Args:
+            energy: whether joules were measured, which others on the board would have a share in.
+        """
+        seconds = self._clock.now() - self._began_s
+        cautions = [self._traced] if self._traced else []
+        state: dict[str, Fact] = {}
+        if self._on_host:
+            host = host_use()
+            cautions += host_cautions(self._host_before, host, seconds)
+            state |= host_state(self._host_before, host, seconds)
+        names = ("sm_clock", "temperature", "other_processes")
+        if isinstance(self._board, Reading) or self._board_before is None:
+            readings = {name: self._board for name in names if isinstance(self._board, Reading)}
+            return readings, cautions, Environment(state=state)
+        after = self._board.conditions()
+        cautions += board_cautions(self._board_before, self._most_shared(after), seconds, energy=energy)
+        cautions += clock_cautions([clock_under_load(each) for each in self._seen])
+        state |= board_state(self._board_before, after, seconds)
+        readings = dict(zip(names, (after.sm_clock_hz, after.temperature_c, after.other_processes), strict=True))
+        return readings, cautions, Environment(state=state)
+
+    def _most_shared(self, after: Conditions) -> Conditions:
+        """Return the last state with the most other processes that any look saw: one may have come and gone."""
+        looks = [each.other_processes for each in (*self._seen, after) if each.other_processes.value is not None]
+        if after.other_processes.value is None or not looks:
+            return after
+        most = max(looks, key=lambda each: (each.value or 0.0, each.quality == "estimated"))
+        return replace(after, other_processes=most)
+
+
+def not_said(said: Sequence[Caution], more: Sequence[Caution]) -> Sequence[Caution]:
+    """Return the doubts of ``more`` that say more than one of the same kind in ``said`` does."""
+
+    def repeats(caution: Caution) -> bool:
+        return any(
+            each.code == caution.code
+            and caution.spoils <= each.spoils
+            and (each.legs is None or (caution.legs is not None and caution.legs <= each.legs))
+            for each in said
+        )
+
+    return [caution for caution in more if not repeats(caution)]
