@@ -19,7 +19,7 @@ _STEADY = 0.05
 
 _LOT = 5
 _NO_TREND = 0.02
-"""Medians of five groups within 2 %: noise of 10 % moves them by 5 %, so that this takes a few tries, and not the cap."""
+"""Medians of five groups within 2 %: noise of 10 % moves them by 5 %, so that takes a few tries, and not the cap."""
 
 _GROUP_S = 0.01
 """A group of warm-up calls lasts about 10 ms, long against a clock read and short against the ramp of a GPU's clock."""
@@ -61,7 +61,7 @@ class Warmth:
 def warm_up(leg: BuiltLeg, plan: Plan) -> Warmth:
     """Call until steady.
 
-    Steady is: at least ``warmup_s`` of calls, and three groups in a row that agree; or, on a machine too noisy for that,
+    Steady is: at least ``warmup_s`` of calls, and three groups in a row that agree; or, where noise forbids that,
     ten groups of which the later five are as fast as the five before. The cap does not count groups that were slow
     because something was compiled or tuned, so that a compilation which takes a minute is outlasted.
     """
