@@ -44,7 +44,7 @@ print(time.process_time() - start)
 """
 
 _START = f"""
-import gc, time
+import gc, sys, time
 from _pytest.config import _prepareconfig
 def start(plugin):
     began = time.process_time()
@@ -55,7 +55,7 @@ def start(plugin):
     return seconds
 plugins = "{PLUGIN}", "{NOTHING}"
 seconds = [[], []]
-for repeat in range(80):
+for repeat in range(int(sys.argv[1])):
     gc.collect()
     for each, plugin in zip(seconds, plugins):
         each.append(start(plugin))
@@ -93,8 +93,8 @@ def measure(tests: int, pairs: int, *, count_instructions: bool) -> dict[str, An
             for plugin in (PLUGIN, NOTHING) if pair % 2 == 0 else (NOTHING, PLUGIN):
                 costs[plugin].append(runner.run(plugin))
             say("idle, pairs of runs", pair + 1, pairs)
-        imports = [float(runner.python("-c", _IMPORT)) for _ in range(max(5, pairs // 2))]
-        start_s = float(runner.python("-c", _START))
+        imports = [float(runner.python("-c", _IMPORT)) for _ in range(pairs)]
+        start_s = float(runner.python("-c", _START, str(4 * pairs)))
         heavy = runner.python("-c", _HEAVY).split()
         instructions = runner.instructions() if count_instructions else None
     both = list(zip(costs[PLUGIN], costs[NOTHING], strict=True))
