@@ -113,8 +113,8 @@ def plots(results: Mapping[str, Any], folder: Path) -> list[Path]:
             places = [place + index * width for place in range(len(sizes))]
             axes.bar(places, [each[size] for size in sizes], width, color=COLOURS[index], label=way)
         axes.set_xticks([place + 0.4 - width / 2 for place in range(len(sizes))], sizes)
-        axes.set(yscale="log")
-        axes.legend(fontsize=8, frameon=False)
+        axes.set_ylim(0, 1.3 * max(max(each.values()) for each in seconds.values()))  # with room for the legend
+        axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
     return [path]
 
 

@@ -109,8 +109,8 @@ def resolution(rig: Rig) -> Found:
     for index in range(50):
         stamps.append(rig.seconds_of(rig.kernel(20e-6 * (1 + index / 997))))
     ordered = sorted(stamps)
-    # Steps below a nanosecond are rounding of the difference of two readings, not of the clock.
-    steps = [later - earlier for earlier, later in pairwise(ordered) if later - earlier > 1e-9]
+    # Smaller ones are rounding: CUDA tells milliseconds in single precision, half a nanosecond at 5 ms.
+    steps = [later - earlier for earlier, later in pairwise(ordered) if later - earlier > 2e-9]
     if not steps:
         raise Unavailable("all events have the same stamp")
     return 1e6 * min(steps), "µs", f"The least of {len(steps)} steps between different stamps."
