@@ -118,8 +118,13 @@ def _write_page(places: _Places, failed: Mapping[str, str]) -> None:
             print(f"{name}: left out of the page, because {error}", file=sys.stderr)
             continue
         stored = results.last(name, places.results)
-        plots = [] if stored is None else _plots(module, stored["measured"], places)
-        sections.append(section_of(module, stored, plots, failed.get(name, "" if stored else "it was not run")))
+        why = failed.get(name, "" if stored else "it was not run")
+        try:
+            plots = [] if stored is None else _plots(module, stored["measured"], places)
+            sections.append(section_of(module, stored, plots, why))
+        except KeyError as error:
+            outdated = f"the stored one is of an older form and lacks {error}; run python -m benchmarks.{name}"
+            sections.append(section_of(module, None, (), outdated))
     places.page.parent.mkdir(parents=True, exist_ok=True)
     places.page.write_text(page(sections), encoding="utf-8")
     print(f"{places.page.name} written", file=sys.stderr)

@@ -1,7 +1,9 @@
 """What the plugin costs a run that does not use it: a thousand empty tests with it and without, and its import.
 
-Runs with and without the plugin alternate, so that a drift of the machine hits both alike. On a shared machine a whole
-run varies by more than the plugin costs, in CPU time too, so the median of the pairs' ratios comes with its interval.
+Runs with the plugin and without it take turns in random order, so that a drift of the machine hits both alike. On a
+shared machine a whole run varies by more than the plugin costs, in CPU time too. So the median of the ratios comes with
+its interval, and beside a control: a second plugin that does nothing, whose true ratio is 1.
+
 The cost is also measured directly: the plugin has no hook that is called for each test (the tests see to that), so what
 it costs is its import and what its options add to pytest's start, and both are short enough to take the least of many.
 Where valgrind is installed, it counts the instructions of one run of each kind: no load changes that number.
@@ -10,6 +12,7 @@ Where valgrind is installed, it counts the instructions of one run of each kind:
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import statistics
@@ -29,8 +32,8 @@ from benchmarks.results import ROOT
 
 __all__ = ["measure", "median_interval"]
 
-PLUGIN, NOTHING = "pytest_gpuprof.plugin", "gpuprof_benchmark_nothing"
-"""Ours, and a plugin that does nothing: pytest looks a plugin named by ``-p`` up among all installed packages, which a
+PLUGIN, NOTHING, CONTROL = "pytest_gpuprof.plugin", "gpuprof_benchmark_nothing", "gpuprof_benchmark_control"
+"""Ours, and two plugins that do nothing: pytest looks a plugin named by ``-p`` up among all installed packages, which a
 run without any would not do, and a usual run does whatever is installed."""
 
 _IMPORT = f"""
@@ -77,30 +80,35 @@ class _Cost:
     cpu_s: float
 
 
-def measure(tests: int, pairs: int, *, count_instructions: bool) -> dict[str, Any]:
-    """Return the costs of runs of empty tests, in pairs with the plugin and without it."""
+def measure(tests: int, turns: int, *, count_instructions: bool) -> dict[str, Any]:
+    """Return the costs of runs of empty tests, in turn with the plugin, without it, and without it again."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.joinpath("test_empty.py").write_text(
             "\n".join(f"def test_{index}():\n    pass\n" for index in range(tests)), encoding="utf-8"
         )
-        folder.joinpath(f"{NOTHING}.py").write_text('"""PYTEST_DONT_REWRITE."""\n', encoding="utf-8")
+        for plugin in (NOTHING, CONTROL):
+            folder.joinpath(f"{plugin}.py").write_text('"""PYTEST_DONT_REWRITE."""\n', encoding="utf-8")
         runner = _Runner(folder)
-        for plugin in (PLUGIN, NOTHING):  # compiles everything, as an installation has done
+        costs: dict[str, list[_Cost]] = {PLUGIN: [], NOTHING: [], CONTROL: []}
+        for plugin in costs:  # compiles everything, as an installation has done
             runner.run(plugin)
-        costs: dict[str, list[_Cost]] = {PLUGIN: [], NOTHING: []}
-        for pair in range(pairs):
-            for plugin in (PLUGIN, NOTHING) if pair % 2 == 0 else (NOTHING, PLUGIN):
+        rng = random.Random(20)
+        for turn in range(turns):
+            for plugin in rng.sample(list(costs), len(costs)):
                 costs[plugin].append(runner.run(plugin))
-            say("idle, pairs of runs", pair + 1, pairs)
-        imports = [float(runner.python("-c", _IMPORT)) for _ in range(pairs)]
-        start_s = float(runner.python("-c", _START, str(4 * pairs)))
+            say("idle, turns of runs", turn + 1, turns)
+        imports = [float(runner.python("-c", _IMPORT)) for _ in range(turns)]
+        start_s = float(runner.python("-c", _START, str(4 * turns)))
         heavy = runner.python("-c", _HEAVY).split()
         instructions = runner.instructions() if count_instructions else None
-    both = list(zip(costs[PLUGIN], costs[NOTHING], strict=True))
-    cpu = [with_.cpu_s / without.cpu_s for with_, without in both]
-    wall = [with_.wall_s / without.wall_s for with_, without in both]
-    least_s = min(without.cpu_s for _, without in both)
+    bare = costs[NOTHING]
+    least_s = min(without.cpu_s for without in bare)
+    cpu, control = (
+        [with_.cpu_s / without.cpu_s for with_, without in zip(costs[plugin], bare, strict=True)]
+        for plugin in (PLUGIN, CONTROL)
+    )
+    wall = [with_.wall_s / without.wall_s for with_, without in zip(costs[PLUGIN], bare, strict=True)]
     return {
         "tests": tests,
         "import_s": min(imports),
@@ -110,10 +118,12 @@ def measure(tests: int, pairs: int, *, count_instructions: bool) -> dict[str, An
         "instructions_ratio": instructions,
         "cpu_ratio": statistics.median(cpu),
         "cpu_ratio_interval": list(median_interval(cpu)),
+        "control_ratio": statistics.median(control),
+        "control_ratio_interval": list(median_interval(control)),
         "wall_ratio": statistics.median(wall),
         "wall_ratio_interval": list(median_interval(wall)),
         "bare_cpu_s": least_s,
-        "bare_wall_s": min(without.wall_s for _, without in both),
+        "bare_wall_s": min(without.wall_s for without in bare),
         "cpu_ratios": [round(ratio, 5) for ratio in cpu],
         "wall_ratios": [round(ratio, 5) for ratio in wall],
     }

@@ -142,6 +142,14 @@ def test_the_latest_result_is_found_by_its_date(tmp_path: Path) -> None:
     assert last("none", tmp_path) is None
 
 
+def test_a_stored_result_of_an_older_form_does_not_spoil_the_page(run: Callable[..., int], tmp_path: Path) -> None:
+    """Its section says what is missing and what to run."""
+    run(made_up(lambda quick=False: {"other": 1.0}, table=lambda results: f"| {results['other']} |"))
+    run(made_up(two), "--page")
+    text = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    assert "lacks 'ratio'; run python -m benchmarks.made_up." in text
+
+
 def test_page_alone_measures_nothing(run: Callable[..., int], tmp_path: Path) -> None:
     """It is written from what is stored."""
     run(made_up(two))

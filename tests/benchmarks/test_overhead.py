@@ -21,6 +21,8 @@ FOUND: dict[str, Any] = {
         "cpu_ratio": 1.02,
         "cpu_ratio_interval": [0.99, 1.05],
         "cpu_ratios": [0.99, 1.02, 1.05],
+        "control_ratio": 1.03,
+        "control_ratio_interval": [0.98, 1.06],
         "wall_ratio": 1.0,
         "bare_cpu_s": 0.6,
     },
@@ -37,9 +39,8 @@ FOUND: dict[str, Any] = {
 def test_a_goal_that_is_not_met_is_marked() -> None:
     """And one that is met is not; what was not counted says so."""
     shown = overhead.table(FOUND)
-    assert (
-        "| idle, CPU time of whole runs | 1.020 ✗ | 1.01 | median of 3 pairs, 95 % interval 0.990 to 1.050 |" in shown
-    )
+    assert "| idle, CPU time of whole runs | 1.020 ✗ | 1.01 | median of 3, 95 % interval 0.990 to 1.050 |" in shown
+    assert "| control: no plugin ÷ no plugin | 1.030 | 1 |" in shown
     assert "| idle, by instructions | not counted | 1.01 |" in shown
     assert "| gated test ÷ pytest-benchmark | 0.429 | 0.5 |" in shown
     assert "| gpuprof | 1.00 | 2.00 |" in shown
@@ -84,7 +85,7 @@ def test_the_simulated_phases_are_those_of_a_measurement() -> None:
 
 
 def test_idle_runs_have_costs_and_a_ratio() -> None:
-    """A pair of runs of a single empty test: every figure is there, and no framework was imported."""
+    """One turn of runs of a single empty test: every figure is there, and no framework was imported."""
     found = idle.measure(1, 1, count_instructions=False)
     assert found["heavy_imports"] == []
     assert found["import_s"] > 0
