@@ -251,10 +251,10 @@ TABLE = (
         ends=DOUBTED,
         slow=True,
     ),
-    Row("held at its power limit", "card(throttle='0x4:5')", ALL, caution="power capped"),
+    Row("held at its power limit", "card(throttle='0x4')", ALL, caution="power capped"),
     Row(
         "held at its power limit and missed budgets",
-        "card(throttle='0x4:5')",
+        "card(throttle='0x4')",
         {"max_energy": "missed", "max_gpu_time": "missed", "max_gpu_memory": "met"},
         caution="power capped",
         ends=FAILED,

