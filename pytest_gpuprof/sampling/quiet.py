@@ -31,7 +31,10 @@ def quiet() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.setprofile(profiler)
+        if profiler is None or callable(profiler):
+            sys.setprofile(profiler)
+        else:  # cProfile, which is no Python function: it alone knows how to begin again
+            profiler.enable()
         sys.settrace(tracer)
         if collecting:
             gc.enable()

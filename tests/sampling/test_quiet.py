@@ -144,3 +144,21 @@ def test_a_containers_quota_limits_the_threads(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(module, "Path", _Path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert allowed_threads() == allowed
+
+
+def test_cprofile_goes_on_afterwards() -> None:
+    """It is paused like any other, and what it is restored by is not what restores a function."""
+    import cProfile
+
+    def seen() -> None:
+        pass
+
+    profiler = cProfile.Profile()
+    profiler.enable()
+    try:
+        with quiet():
+            assert sys.getprofile() is None
+        seen()
+    finally:
+        profiler.disable()
+    assert any(getattr(entry.code, "co_name", "") == "seen" for entry in profiler.getstats())
