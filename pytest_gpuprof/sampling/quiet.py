@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pytest_gpuprof.core.protocols import Threads
 from pytest_gpuprof.core.results import Caution, spoils
@@ -23,7 +24,8 @@ __all__ = ["allowed_threads", "quiet", "threads_limited", "tracing"]
 def quiet() -> Iterator[None]:
     """Stop automatic garbage collection and tracing until the context ends, then restore both."""
     collecting = gc.isenabled()
-    tracer, profiler = sys.gettrace(), sys.getprofile()
+    tracer = sys.gettrace()
+    profiler: Any = sys.getprofile()  # typeshed knows functions only
     gc.collect()
     gc.disable()
     sys.settrace(None)
