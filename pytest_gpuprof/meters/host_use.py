@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from pytest_gpuprof.core.environment import Fact
 from pytest_gpuprof.core.results import Caution, spoils
 
-__all__ = ["HostUse", "host_cautions", "host_state", "host_use"]
+__all__ = ["HostUse", "cpu_quota", "host_cautions", "host_state", "host_use"]
 
 _CROWDED_SHARE = 0.25
 """Other programs that use a quarter of the CPUs or more slow a leg that uses all of them by as much; what the operating
@@ -70,6 +70,27 @@ def host_use(cpus: Collection[int] | None = None, root: Path = Path("/")) -> Hos
         _waited_s(root),
         _interrupted(),
     )
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """Return how many CPUs' worth of time the container allows, ``None`` without a limit.
+
+    The least of this process's control group and all above it; version 2 says ``quota period`` or ``max period``,
+    version 1 has a file for each and -1 for no limit.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+    """
+    found = []
+    for folder in _control_groups(root):
+        words = [line.split() for line in _lines(folder / "cpu.max")]
+        quota, period = words[0] if words and len(words[0]) == 2 else (
+            next(iter(_lines(folder / "cpu.cfs_quota_us")), ""),
+            next(iter(_lines(folder / "cpu.cfs_period_us")), ""),
+        )  # fmt: skip
+        if quota.isdigit() and period.isdigit() and int(period):
+            found.append(int(quota) / int(period))
+    return min(found, default=None)
 
 
 def _lines(file: Path) -> list[str]:

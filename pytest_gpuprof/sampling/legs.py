@@ -100,8 +100,12 @@ class BuiltLeg:
 
 
 @contextmanager
-def built(plan: LegPlan) -> Iterator[BuiltLeg]:
+def built(plan: LegPlan, *, collect: bool = True) -> Iterator[BuiltLeg]:
     """Build a leg, and clean up after it: a builder that yields is resumed, and what it made is let go.
+
+    Args:
+        plan: what to build, and where.
+        collect: whether to collect garbage then; ``False`` for who builds several and collects once.
 
     Raises:
         WorkloadError: if the builder returns nothing callable, or yields more than once.
@@ -120,7 +124,8 @@ def built(plan: LegPlan) -> Iterator[BuiltLeg]:
             if generator is not None:
                 _finish(generator, workload.name)
             del made, generator
-            gc.collect()
+            if collect:
+                gc.collect()
 
 
 def _arguments(plan: LegPlan) -> tuple[Any, ...]:

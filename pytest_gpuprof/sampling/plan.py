@@ -36,6 +36,7 @@ class Plan:
         max_rounds: rounds after which the verdict is what it is.
         max_time_s: seconds for the rounds of a profile, without first call, compilation and warm-up.
         warmup_s: least busy time of the warm-up; 25 ms, as is common, measured a kernel 28 % too slow (triton #2306).
+        cpu_warmup_s: the same for a CPU leg, if that is less: caches and clock of a CPU are there within milliseconds.
         warmup_cap_s: most time of the warm-up, not counting calls that were slow because something was compiled.
         compile_cap_s: most time of the warm-up in all.
         sample_s: least length of a sample, so that clock reads and one synchronization (10-50 µs) stay below 1 %.
@@ -49,7 +50,6 @@ class Plan:
             steady; a window that begins on a cold board is biased low.
         idle_s: least length of the window without load, for net energy.
         max_window_s: longest energy window, but for a single call longer than that.
-        latency_calls: single synchronized calls for percentiles, ``0`` for none.
         cache: ``"hot"`` calls back to back; ``"cold"`` evicts the device's cache before each call of a sample.
         transfers: whether to time the upload of the inputs and the download of the output apart.
 
@@ -61,6 +61,7 @@ class Plan:
     max_rounds: int = 24
     max_time_s: float = 30.0
     warmup_s: float = 0.2
+    cpu_warmup_s: float = 0.1
     warmup_cap_s: float = 2.0
     compile_cap_s: float = 120.0
     sample_s: float = 0.01
@@ -74,7 +75,6 @@ class Plan:
     settle_s: float = 5.0
     idle_s: float = 3.0
     max_window_s: float = 60.0
-    latency_calls: int = 0
     cache: Literal["hot", "cold"] = "hot"
     transfers: bool = False
 
@@ -87,7 +87,7 @@ class Plan:
             value = getattr(self, each.name)
             if each.name in ("cache", "transfers") or (each.name == "cpu_threads" and value is None):
                 continue
-            least = 0 if each.name in ("latency_calls", "warmup_s", "settle_s") else None
+            least = 0 if each.name in ("warmup_s", "cpu_warmup_s", "settle_s") else None
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value < float("inf"):
                 raise UsageError(f"{each.name} is {value!r}; it takes a number")
             if str(each.type).startswith("int") and not isinstance(value, int):

@@ -7,15 +7,16 @@ times, on the CPU leg more than on the GPU leg. Both stop while rounds are taken
 from __future__ import annotations
 
 import gc
+import math
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from pytest_gpuprof.core.protocols import Threads
 from pytest_gpuprof.core.results import Caution, spoils
+from pytest_gpuprof.meters.host_use import cpu_quota
 
 __all__ = ["allowed_threads", "quiet", "threads_limited", "tracing"]
 
@@ -67,11 +68,8 @@ def tracing() -> Caution | None:
 def allowed_threads() -> int:
     """Return how many threads this process may usefully run: its CPU affinity, less a container's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else max(1, min(count, -(-int(quota) // int(period))))
+    quota = cpu_quota()
+    return count if quota is None else max(1, min(count, math.ceil(quota)))
 
 
 @contextmanager

@@ -61,10 +61,12 @@ class Warmth:
 def warm_up(leg: BuiltLeg, plan: Plan) -> Warmth:
     """Call until steady.
 
-    Steady is: at least ``warmup_s`` of calls, and three groups in a row that agree; or, where noise forbids that,
-    ten groups of which the later five are as fast as the five before. The cap does not count groups that were slow
-    because something was compiled or tuned, so that a compilation which takes a minute is outlasted.
+    Steady is: at least ``warmup_s`` of calls (``cpu_warmup_s`` on a CPU), and three groups in a row that agree; or, where
+    noise forbids that, ten groups of which the later five are as fast as the five before. The cap does not count groups
+    that were slow because something was compiled or tuned, so that a compilation which takes a minute is outlasted.
     """
+    is_cpu = leg.plan.device.info.kind == "cpu"
+    least_s = min(plan.warmup_s, plan.cpu_warmup_s) if is_cpu else plan.warmup_s
     groups: list[tuple[float, float]] = []  # seconds of the group, seconds per call
     calls, made = 1, 0
     cautions: tuple[Caution, ...] = ()
@@ -76,7 +78,7 @@ def warm_up(leg: BuiltLeg, plan: Plan) -> Warmth:
         usual = statistics.median_low(per_call for _, per_call in groups[-_RECENT:])  # of two, the one not compiling
         total = sum(seconds for seconds, _ in groups)
         counted = sum(seconds for seconds, per_call in groups if per_call <= _SLOW * usual)
-        if len(latest) == 3 and counted >= plan.warmup_s and (_agree(latest) or _has_no_trend(groups)):
+        if len(latest) == 3 and counted >= least_s and (_agree(latest) or _has_no_trend(groups)):
             break
         if counted >= plan.warmup_cap_s or total >= plan.compile_cap_s or made >= _MOST_WARMUP_CALLS:
             if len(groups) > 1 and max(latest) > (1 + _WORTH_TELLING) * min(latest):

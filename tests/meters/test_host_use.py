@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gpuprof.meters.host_use import HostUse, host_cautions, host_state, host_use
+from pytest_gpuprof.meters.host_use import HostUse, cpu_quota, host_cautions, host_state, host_use
 
 STAT = """\
 cpu  9 9 9 9 9 9 9 9 9 9
@@ -81,6 +81,28 @@ def test_quotas_of_nested_groups_add_up(write: Write, tmp_path: Path) -> None:
     write("sys/fs/cgroup/a/cpu.stat", V2)
     write("sys/fs/cgroup/a/b/cpu.stat", V2)
     assert host_use([0], tmp_path).held_back_s == 5.0
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "cpus"),
+    [
+        ("0::/\n", {}, None),
+        ("0::/\n", {"cpu.max": "max 100000"}, None),
+        ("0::/\n", {"cpu.max": "250000 100000"}, 2.5),
+        ("0::/\n", {"cpu.max": "nonsense"}, None),
+        ("0::/a/b\n", {"cpu.max": "max 100000", "a/cpu.max": "150000 100000", "a/b/cpu.max": "400000 100000"}, 1.5),
+        ("4:cpu,cpuacct:/x\n", {"cpu/x/cpu.cfs_quota_us": "50000", "cpu/x/cpu.cfs_period_us": "100000"}, 0.5),
+        ("4:cpu,cpuacct:/x\n", {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"}, None),
+    ],
+)
+def test_the_least_quota_of_the_groups_holds(
+    write: Write, tmp_path: Path, groups: str, files: dict[str, str], cpus: float | None
+) -> None:
+    """In either version of control groups, on the process's own or on one above."""
+    write("proc/self/cgroup", groups)
+    for name, text in files.items():
+        write(f"sys/fs/cgroup/{name}", f"{text}\n")
+    assert cpu_quota(tmp_path) == cpus
 
 
 def test_time_of_the_cpus_that_may_be_used_is_counted(write: Write, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pytest_gpuprof.sampling.plan import ENERGY_PRESETS, Plan
 
 CHOICES = {"cache": "takes 'hot' or 'cold'", "transfers": "takes True or False"}
 NAMES = [each.name for each in fields(Plan) if each.name not in CHOICES]
-MAY_BE_ZERO = {"latency_calls", "warmup_s", "settle_s"}
+MAY_BE_ZERO = {"warmup_s", "cpu_warmup_s", "settle_s"}
 WHOLE = {
     "min_rounds",
     "max_rounds",
@@ -22,7 +22,6 @@ WHOLE = {
     "device_samples",
     "cpu_threads",
     "trials",
-    "latency_calls",
 }
 
 

@@ -130,18 +130,12 @@ def test_threads_are_limited_for_a_while() -> None:
         pass
 
 
-@pytest.mark.parametrize(("quota", "allowed"), [("max 100000", 8), ("250000 100000", 3), ("50000 100000", 1), ("x", 8)])
-def test_a_containers_quota_limits_the_threads(monkeypatch: pytest.MonkeyPatch, quota: str, allowed: int) -> None:
+@pytest.mark.parametrize(("quota", "allowed"), [(None, 8), (2.5, 3), (0.5, 1), (64.0, 8)])
+def test_a_containers_quota_limits_the_threads(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, allowed: int
+) -> None:
     """Rounded up: two and a half CPUs are three threads."""
-
-    class _Path:
-        def __init__(self, path: str) -> None:
-            assert path == "/sys/fs/cgroup/cpu.max"
-
-        def read_text(self, encoding: str) -> str:
-            return quota
-
-    monkeypatch.setattr(module, "Path", _Path)
+    monkeypatch.setattr(module, "cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert allowed_threads() == allowed
 
