@@ -61,9 +61,10 @@ class Warmth:
 def warm_up(leg: BuiltLeg, plan: Plan) -> Warmth:
     """Call until steady.
 
-    Steady is: at least ``warmup_s`` of calls (``cpu_warmup_s`` on a CPU), and three groups in a row that agree; or, where
-    noise forbids that, ten groups of which the later five are as fast as the five before. The cap does not count groups
-    that were slow because something was compiled or tuned, so that a compilation which takes a minute is outlasted.
+    Steady is: at least ``warmup_s`` of calls (``cpu_warmup_s`` on a CPU), and three groups in a row that agree; or,
+    where noise forbids that, ten groups of which the later five are as fast as the five before. The cap does not count
+    groups that were slow because something was compiled or tuned, so that a compilation which takes a minute is
+    outlasted.
     """
     is_cpu = leg.plan.device.info.kind == "cpu"
     least_s = min(plan.warmup_s, plan.cpu_warmup_s) if is_cpu else plan.warmup_s

@@ -57,6 +57,24 @@ def running(seconds: float) -> Callable[..., Any]:
     return work
 
 
+def kernels(
+    seconds: float, launches: int = 1, prelude: float = 0.0, *, synchronizes: bool = False
+) -> Callable[..., Any]:
+    """Return a builder of a call with so many kernels, of which the host thinks for a while first."""
+
+    def work(device: Any) -> Callable[[], None]:
+        def run() -> None:
+            device.host(prelude)
+            for _ in range(launches):
+                device.run(seconds)
+            if synchronizes:
+                device.synchronize()
+
+        return run
+
+    return work
+
+
 def meters(plan: LegPlan) -> Sequence[Meter]:
     """Return wall time."""
     return [WallTime(plan.device)]

@@ -19,7 +19,7 @@ from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.preflight import preflight
 from pytest_gpuprof.sampling.probe import probe
 from pytest_gpuprof.sampling.sampler import LegRounds
-from tests.sampling.machines import EXACT, device_of, exact_machine, leg_on, running, take
+from tests.sampling.machines import EXACT, device_of, exact_machine, kernels, leg_on, running, take
 
 BRIEF = Plan(warmup_s=0.02, min_rounds=1)
 
@@ -31,24 +31,6 @@ CARDS = st.builds(
     resolution_s=st.sampled_from([32e-9, 500e-9, 1024e-9]),
     noise=st.just(0.0),
 )
-
-
-def kernels(
-    seconds: float, launches: int = 1, prelude: float = 0.0, *, synchronizes: bool = False
-) -> Callable[..., Any]:
-    """Return a builder of a call with so many kernels, of which the host thinks for a while first."""
-
-    def work(device: SimulatedDevice) -> Callable[[], None]:
-        def run() -> None:
-            device.host(prelude)
-            for _ in range(launches):
-                device.run(seconds)
-            if synchronizes:
-                device.synchronize()
-
-        return run
-
-    return work
 
 
 def device_time(builder: Callable[..., Any], card: Card = EXACT, *, backlog: bool = True) -> tuple[LegRounds, float]:
@@ -178,8 +160,10 @@ def test_events_that_tell_an_impossible_time_are_refused(wrong: float) -> None:
         assert events is not None
         window = plan_window(ready, probe(ready, 1e-3, events), events)
 
+        timer = events.timer
+
         class Broken:
-            mark, wait = events.timer.mark, events.timer.wait
+            mark, wait = timer.mark, timer.wait
 
             def elapsed_s(self, start: Any, end: Any) -> float:
                 return wrong

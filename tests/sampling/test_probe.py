@@ -18,7 +18,7 @@ from pytest_gpuprof.sampling.loop import seconds_of_calls
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.preflight import preflight
 from pytest_gpuprof.sampling.probe import Probe, probe
-from tests.sampling.machines import EXACT, exact_machine, leg_on, take
+from tests.sampling.machines import EXACT, exact_machine, kernels, leg_on, take
 
 
 def probed(
@@ -79,17 +79,7 @@ def test_work_is_never_called_nothing_nor_said_to_escape(
     kernel: float, launches: int, prelude: float, resolution: float, latency: float, synchronizes: bool
 ) -> None:
     """Kernels of 2 µs to 5 ms, launched with more or less ado, whether or not the callable waits for them."""
-
-    def work(device: SimulatedDevice) -> Callable[[], None]:
-        def run() -> None:
-            device.host(prelude)
-            for _ in range(launches):
-                device.run(kernel)
-            if synchronizes:
-                device.synchronize()
-
-        return run
-
+    work = kernels(kernel, launches, prelude, synchronizes=synchronizes)
     assert not probed(work, card=replace(EXACT, resolution_s=resolution, latency_s=latency)).escapes
 
 
@@ -207,17 +197,7 @@ def test_waiting_inside_is_found_and_nothing_else_is_taken_for_it(
     kernel: float, launches: int, prelude: float, resolution: float, latency: float, noise: float, synchronizes: bool
 ) -> None:
     """Whether a call returns before or after what it gave to the device is done."""
-
-    def work(device: SimulatedDevice) -> Callable[[], None]:
-        def run() -> None:
-            device.host(prelude)
-            for _ in range(launches):
-                device.run(kernel)
-            if synchronizes:
-                device.synchronize()
-
-        return run
-
+    work = kernels(kernel, launches, prelude, synchronizes=synchronizes)
     card = replace(EXACT, resolution_s=resolution, latency_s=latency, noise=noise)
     assert probed(work, card=card).synchronizes is synchronizes
 

@@ -17,7 +17,18 @@ from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Measurement, Round
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.sampler import LegRounds, take_rounds
-from tests.sampling.machines import EXACT, After, device_of, exact_machine, leg_on, legs_on, meters, running, take
+from tests.sampling.machines import (
+    EXACT,
+    After,
+    device_of,
+    exact_machine,
+    kernels,
+    leg_on,
+    legs_on,
+    meters,
+    running,
+    take,
+)
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -485,14 +496,7 @@ def test_wall_time_is_within_one_per_cent_of_the_truth(
     card = Card(noise=0.0, resolution_s=resolution, latency_s=latency)
     machine = exact_machine(card)
 
-    def work(device: SimulatedDevice) -> Callable[[], None]:
-        def run() -> None:
-            device.host(prelude)
-            for _ in range(launches):
-                device.run(kernel)
-
-        return run
-
+    work = kernels(kernel, launches, prelude)
     taken = take([leg_on(machine, work)], rounds=1, plan=BRIEF).legs["gpu"]
     truth = max(prelude + launches * card.launch_s, launches * kernel)
     last_kernels = launches * kernel / taken.rounds[0].iterations  # the device is behind the host by one call at most
