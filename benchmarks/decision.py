@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from benchmarks.drawing import COLOURS, drawing
 from benchmarks.noise import NOISES, SAMPLES
 from pytest_gpuprof.stats.boundary import CORRELATED_FROM, hidden, student
 from pytest_gpuprof.stats.decision import DEFAULT_CONFIDENCE, DEFAULT_FLOOR, LOOKS, MAX_ROUNDS, decide
@@ -250,6 +251,24 @@ def _taken(ours: Mapping[str, Any], previous: Mapping[str, Any]) -> str:
     text = " / ".join([f"{ours['rounds']:.1f}", f"{previous['rounds']:.1f}", *limits])
     share = min(ours["met"], previous["met"])
     return text if share >= 0.99 else f"{text} ({100 * ours['met']:.0f} %, {100 * previous['met']:.0f} %)"
+
+
+def plots(results: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draw the mean number of rounds against the distance from the budget, for 2 % of noise per round."""
+    path = folder / "benchmark-decision.svg"
+    rows = [row for row in results["rows"] if row["noise"] == "2 % per round" and row["distance"]]
+    with drawing(
+        path,
+        title="Rounds until a decision, 2 % of noise per round (simulated)",
+        x="distance from the budget, %",
+        y="mean rounds",
+    ) as axes:
+        for rule, colour in zip(dict.fromkeys(row["rule"] for row in rows), COLOURS, strict=False):
+            points = [(100 * row["distance"], row["rounds"]) for row in rows if row["rule"] == rule]
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, color=colour, label=rule)
+        axes.set(ylim=(0, None))
+        axes.legend(fontsize=8, frameon=False)
+    return [path]
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from benchmarks.drawing import COLOURS, drawing
 from pytest_gpuprof.backends.host import HostDevice
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
@@ -39,6 +40,9 @@ from pytest_gpuprof.sampling.energy import Instruments, energy_pass
 from pytest_gpuprof.sampling.legs import LegPlan
 from pytest_gpuprof.sampling.plan import ENERGY_PRESETS, Plan
 from tests.simulators import SimulatorUnavailable
+
+NAME = "energy"
+TITLE = "Energy per call (simulated)"
 
 PERIODS_S = (0.02, 0.1, 0.2)
 WINDOWS_S = (0.05, 0.35, 2.0, 5.0)
@@ -319,6 +323,24 @@ def table(results: Mapping[str, Any]) -> str:
 
 def _shown(summary: Mapping[str, float] | None) -> str:
     return "-" if summary is None else f"{summary['rms']:.1%}, {summary['worst']:+.1%}"
+
+
+def plots(results: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draw how often the truth lies inside the interval against how wide that is, one series per preset."""
+    path = folder / "benchmark-energy.svg"
+    with drawing(
+        path, title="Energy per call (simulated)", x="mean half-width of the interval, %", y="truth inside, %"
+    ) as axes:
+        for preset, colour in zip(ENERGY_PRESETS, COLOURS, strict=False):
+            rows = [row for row in results["coverage"] if row["preset"] == preset]
+            axes.scatter(
+                [100 * row["half_width_mean"] for row in rows],
+                [100 * row["inside"] for row in rows],
+                s=20, color=colour, label=preset, linewidths=0,
+            )  # fmt: skip
+        axes.axhline(95, color="black", linewidth=0.8, linestyle="--")
+        axes.legend(fontsize=8, frameon=False, loc="lower right")
+    return [path]
 
 
 def main() -> None:

@@ -141,7 +141,7 @@ def test_what_disturbs_the_device_is_a_doubt(card: dict[str, Any]) -> None:
     assert all(len(rate.cautions) == 1 for rate in rates.values())
 
 
-@pytest.mark.parametrize(("card", "seconds"), [({"noise": 0.5}, 1), ({"peak_bytes_per_s": 2**31}, 1)])
+@pytest.mark.parametrize(("card", "seconds"), [({"noise": 2.0}, 1), ({"peak_bytes_per_s": 2**31}, 1)])
 def test_a_rate_that_is_hardly_known_is_a_doubt(card: dict[str, Any], seconds: float) -> None:
     """From noise, or because there was time for one round only: then there is no interval at all."""
     rate = rates_of(parts_with(Lab(cards=[replace(CARD, **card)])), seconds=seconds)["bandwidth"]

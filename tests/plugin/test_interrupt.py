@@ -18,6 +18,8 @@ def pytest_unconfigure():
 INTERRUPTED = """
 import gc, os, signal
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background is deaf to it
+
 @pytest.mark.gpu_budget(min_speedup=5)
 def test_first(gpu_profile):
     gpu_profile(fast)

@@ -239,3 +239,10 @@ def test_a_call_of_seconds_is_probed_by_two_calls_at_most() -> None:
         found = probe(ready, 5.0, events)
     assert calls <= 2
     assert not found.escapes
+
+
+@pytest.mark.parametrize("prelude", [5e-3, 0.1])
+def test_a_host_that_is_slow_by_itself_does_not_wait(prelude: float) -> None:
+    """It returns no later behind a backlog than without one."""
+    found = probed(kernels(1e-4, prelude=prelude))
+    assert (found.regime, found.synchronizes) == ("launch-bound", False)

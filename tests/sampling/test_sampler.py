@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend, SimulatedDevice
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Measurement, Round
+from pytest_gpuprof.meters.time import WallTime
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.sampler import LegRounds, take_rounds
 from tests.sampling.machines import (
@@ -535,3 +536,42 @@ def test_a_round_stores_what_every_sample_was() -> None:
     (first, *_) = take([leg_on(exact_machine(), running(0.001))]).legs["gpu"].rounds
     assert isinstance(first, Round)
     assert {name: len(samples) for name, samples in first.samples.items()} == {"wall_time": 5, "device_time": 20}
+
+
+def test_what_measuring_costs_is_stated_with_each_round() -> None:
+    """Of wall time one synchronization per sample, of device time the clock of the events."""
+    taken = take([leg_on(exact_machine(), running(0.001))]).legs["gpu"]
+    for each in taken.rounds:
+        assert each.overhead["wall_time"] == pytest.approx(EXACT.sync_s / (each.iterations * 0.001), rel=0.1)
+        assert each.overhead["device_time"] == pytest.approx(1.5 * EXACT.resolution_s / 0.001, rel=0.1)
+
+
+def test_the_passes_of_a_round_are_mirrored_as_the_legs_are() -> None:
+    """Wall time, then device time; then device time, then wall time: else a drift would hit one of them more."""
+    machine = exact_machine()
+    device = device_of(machine)
+    order: list[str] = []
+    backlog, flush_wall = device.backlog, WallTime.begin
+    assert backlog is not None
+
+    def occupy(seconds: float) -> None:
+        order.append("device")
+        backlog(seconds)
+
+    class Noted(WallTime):
+        def begin(self) -> Any:
+            order.append("wall")
+            return flush_wall(self)
+
+    def watch(what: str) -> None:
+        order.append(what)
+
+    device.backlog = occupy
+    leg = leg_on(machine, running(0.001))
+    take_rounds(
+        [leg], Plan(), After(2), lambda plan: [Noted(plan.device)], threads=1, device_time=("gpu",), watch=watch
+    )
+    first = order[order.index("round 1 of at most 24") + 1 : order.index("round 2 of at most 24")]
+    second = order[order.index("round 2 of at most 24") + 1 : order.index("round 3 of at most 24")]
+    assert (first[0], first[-1]) == ("wall", "device")
+    assert (second[0], second[-1]) == ("device", "wall")
