@@ -21,7 +21,7 @@ ENERGY_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "strict": {"window_s": 10.0, "trials": 5, "settle_s": 5.0},
 }
 """What ``--gpu-profile-energy`` can name. With windows whose power differs by up to 2 %, the interval of the counter
-(without the sensor's own error) is known to 5 to 7 %, 2 to 5 % and 1 to 3 %; benchmarks/energy.py shows it."""
+(without the sensor's own error) is known to 2 to 7 %, 1 to 5 % and 0.4 to 4 %; benchmarks/energy.py shows it."""
 
 _USUAL_PERIOD_S = 0.1
 """The refresh for which the lengths of the presets are meant; a slower counter gets windows as many times longer."""

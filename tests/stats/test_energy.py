@@ -72,6 +72,13 @@ def test_the_spread_of_the_windows_widens_the_interval() -> None:
     assert half_width(counted(*taken).energy_per_call()) == pytest.approx(4.3027 * 0.01 / math.sqrt(3), rel=1e-4)
 
 
+def test_more_windows_are_not_trusted_as_if_they_were_independent() -> None:
+    """Power wanders from one to the next, so t stays that of three; their mean is better all the same."""
+    taken = [EnergyWindow(joules, 1e9, 1) for joules in (98.0, 99.0, 100.0, 101.0, 102.0)]
+    expected = 4.3027 * 0.015811 / math.sqrt(5)
+    assert half_width(counted(*taken).energy_per_call()) == pytest.approx(expected, rel=1e-3)
+
+
 def test_a_gain_error_is_never_averaged_away_and_is_told_apart() -> None:
     """No number of windows tells what the sensor's own error is; a ratio on one board can leave it out."""
     reading = counted(*[EnergyWindow(100, 60.0, 50)] * 500, gain_error=0.05).energy_per_call()
