@@ -151,19 +151,19 @@ def test_the_backlog_finds_its_clock_by_timing(rate: float) -> None:
 
 
 def test_device_time_of_the_real_torch_is_that_of_its_operators(simgpu: Control) -> None:
-    """Three operators of 200 µs behind the spin kernel: torch's own launching, far longer than that, is not in it."""
+    """Three operators of 2 ms behind the spin kernel: what torch needs to launch them is not in it."""
     import torch
 
     simgpu.reset()
-    simgpu.op_seconds = 200e-6
+    simgpu.op_seconds = 2e-3  # far longer than torch needs to launch it, also where this machine is busy
 
     def chain(device: Any) -> Any:
         x = torch.ones(8, device=device)
         return lambda: x.add(1).mul(2).sub(3)
 
     found = profile(chain, backend="torch", devices="simgpu:0", rounds=3)
-    assert abs(found.gpu.device_time_s / 600e-6 - 1) <= found.gpu.overhead_bound("device_time") + 1e-3
-    assert found.gpu.overhead_bound("device_time") < 0.1  # more where this machine is busy with something else
+    assert abs(found.gpu.device_time_s / 6e-3 - 1) <= found.gpu.overhead_bound("device_time") + 1e-3
+    assert found.gpu.overhead_bound("device_time") < 0.02
 
 
 # --- Values -----------------------------------------------------------------------------------------------------------
