@@ -9,6 +9,7 @@
     │   └── DeviceError                a device or backend that does not exist; the message lists those that do
     ├── Unavailable                    a figure or a device that cannot be had, and why
     ├── MeasurementError               measuring began and could not be finished
+    ├── StoreError                     the store of records cannot be used; verdicts never depend on it
     ├── OutputsDiffer (AssertionError) the legs computed different things
     └── BudgetMissed (AssertionError)  a limit was missed
 
@@ -24,6 +25,7 @@ __all__ = [
     "GpuprofError",
     "MeasurementError",
     "OutputsDiffer",
+    "StoreError",
     "Unavailable",
     "UsageError",
     "WorkloadError",
@@ -64,6 +66,10 @@ class Unavailable(GpuprofError):
 
 class MeasurementError(GpuprofError):
     """Measuring began and could not be finished, through no fault of the workload's author."""
+
+
+class StoreError(GpuprofError):
+    """The store of records cannot be opened, read or written. What was measured is spilled to a file, never lost."""
 
 
 class OutputsDiffer(GpuprofError, AssertionError):

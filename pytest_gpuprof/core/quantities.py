@@ -34,7 +34,9 @@ Unit = Literal[
 floating-point operations, these per second, bytes per second, operations per byte, operations per joule, joule seconds,
 and the part of a whole, which people write as ``40%``."""
 
-Family = Literal["time", "cpu time", "device time", "ratio", "device ratio", "memory", "energy", "utilization"]
+Family = Literal[
+    "time", "cpu time", "device time", "ratio", "device ratio", "memory", "energy", "utilization", "regression"
+]  # fmt: skip
 """What kind of evidence a figure rests on: it decides which doubts can spoil a verdict on it. Time is the GPU leg's.
 
 A doubt about a time or a ratio holds for what is taken from device events too, and one about a time for a utilization,

@@ -32,6 +32,25 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
      "for a gate: inconclusive and unavailable fail, a GPU is required, xdist is refused; implies --gpu-profile where "
      "it is on the command line"),
     ("export", "linelist", "FORMAT:PATH", "write the records, e.g. json:gpu.json; may be given several times"),
+    ("store", "string", "URL",
+     "where the records of every run are kept: a SQLite file, postgresql://…, or none (default: "
+     ".gpuprof/history.sqlite3)"),
+    ("baselines", "string", "PATH", "the file of accepted baselines (default: gpuprof-baselines.json)"),
+    ("compare", "string", "REF",
+     "compare each workload with what it was before, and fail its test if it got worse: baseline, latest, "
+     "latest:BRANCH, a commit, or a file"),
+    ("compare-figures", "string", "LIST",
+     "what --gpu-profile-compare compares, e.g. gpu_time,gpu_memory,energy (default: gpu_time)"),
+    ("max-regression", "string", "SHARE",
+     "how much worse --gpu-profile-compare lets a figure become before its test fails (default: 5%)"),
+    ("missing-baseline", "string", ("warn", "fail"),
+     "what comparing with nothing does: no baseline was accepted, or no run is stored (default: warn)"),
+    ("changed-since", "string", "REV",
+     "measure only tests whose files, or files they import, changed since this commit; others run once, unmeasured"),
+    ("from", "string", "PATH",
+     "measure nothing; judge the records in this file, which were measured elsewhere from the same sources"),
+    ("github", "string", ("auto", "off"),
+     "write a step summary and annotations when GitHub Actions runs the tests (default: auto)"),
     ("peaks", "linelist", "DEVICE: RATE=…",
      "the highest rates of a device, for utilization: e.g. 'NVIDIA H200: bandwidth=4.8 TB/s, bf16=989 TFLOP/s'; may be "
      "given several times (default: calibrated, else derived from the device)"),
@@ -61,21 +80,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("gpu_profile", "measure, and judge the budgets (default: false)", type="bool", default=None)
     for name, kind, values, text in OPTIONS:
         dest = f"gpu_profile_{name.replace('-', '_')}"
+        told = text.replace("%", "%%")  # argparse formats it
         if kind == "bool":
-            group.addoption(f"--gpu-profile-{name}", dest=dest, action="store_true", default=None, help=text)
+            group.addoption(f"--gpu-profile-{name}", dest=dest, action="store_true", default=None, help=told)
         elif kind == "linelist":
             group.addoption(
-                f"--gpu-profile-{name}", dest=dest, action="append", metavar=values, default=None, help=text
+                f"--gpu-profile-{name}", dest=dest, action="append", metavar=values, default=None, help=told
             )
         elif isinstance(values, tuple):
-            group.addoption(f"--gpu-profile-{name}", dest=dest, choices=values, default=None, help=text)
+            group.addoption(f"--gpu-profile-{name}", dest=dest, choices=values, default=None, help=told)
         else:
             number = {"int": int, "float": float}.get(kind, str)
-            group.addoption(f"--gpu-profile-{name}", dest=dest, type=number, metavar=values, default=None, help=text)
+            group.addoption(f"--gpu-profile-{name}", dest=dest, type=number, metavar=values, default=None, help=told)
         parser.addini(dest, text, type=kind, default=None)  # type: ignore[arg-type]  # the kinds of the table
     parser.addini(
         "gpu_profile_budgets",
         "budgets by test, one per line: PATTERN: keyword=value, …; in a pattern * matches anything and [ is literal",
+        type="linelist",
+        default=None,
+    )
+    parser.addini(
+        "gpu_profile_quarantine",
+        "flaky gates that are judged without failing, one per line: PATTERN: reason=…, until=YYYY-MM-DD; after that "
+        "day they fail again",
+        type="linelist",
+        default=None,
+    )
+    parser.addini(
+        "gpu_profile_evidence_paths",
+        "files and folders that must be unchanged for --gpu-profile-from and pytest-gpuprof check to accept a record "
+        "(default: everything)",
         type="linelist",
         default=None,
     )

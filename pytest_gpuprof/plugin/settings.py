@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from pytest_gpuprof.job import needs_of
 from pytest_gpuprof.plugin.switch import option
 from pytest_gpuprof.sampling.plan import ENERGY_PRESETS, Plan
 
-__all__ = ["COLUMNS", "Export", "Settings", "budget_rules"]
+__all__ = ["BASELINES", "COLUMNS", "Export", "Settings", "budget_rules"]
+
+BASELINES = "gpuprof-baselines.json"
+"""Where accepted baselines are, below the project's folder."""
 
 Policy = Literal["warn", "fail", "skip"]
 
@@ -79,6 +83,17 @@ class Settings:
     worker: str | None
     budgets: tuple[tuple[str, Mapping[str, Any]], ...]
     peaks: Mapping[str, Mapping[str, Any]]
+    store: str | None
+    baselines: str
+    compare: str | None
+    compare_figures: tuple[str, ...]
+    max_regression: str
+    missing_baseline: Literal["warn", "fail"]
+    quarantine: tuple[str, ...]
+    changed_since: str | None
+    evidence: str | None
+    evidence_paths: tuple[str, ...]
+    github: bool
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -130,6 +145,19 @@ class Settings:
             worker=worker,
             budgets=tuple(budget_rules(config.getini("gpu_profile_budgets") or ())),
             peaks=_peaks(get("peaks") or ()),
+            store=get("store") or None,
+            baselines=get("baselines") or BASELINES,
+            compare=get("compare") or None,
+            compare_figures=_list(get("compare_figures")) or ("gpu_time",),
+            max_regression=get("max_regression") or "5%",
+            missing_baseline=_choice("missing-baseline", get("missing_baseline"), ("warn", "fail"))
+            or ("fail" if strict else "warn"),
+            quarantine=tuple(config.getini("gpu_profile_quarantine") or ()),
+            changed_since=get("changed_since") or None,
+            evidence=get("from") or None,
+            evidence_paths=tuple(config.getini("gpu_profile_evidence_paths") or ()),
+            github=_choice("github", get("github"), ("auto", "off")) != "off"
+            and os.environ.get("GITHUB_ACTIONS") == "true",
         )
 
     @property
