@@ -1,24 +1,24 @@
-"""What a run is compared with: accepted baselines, stored runs or one file, behind one question."""
+"""What a run is compared with while it measures: accepted baselines, stored runs or a file, behind one question."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from pytest_gpuprof.budgets.figures import Figure
 from pytest_gpuprof.core.baseline import MOST_RUNS, Baseline
 from pytest_gpuprof.core.environment import Fact
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.storage.baselines import SCHEMA as BASELINES_SCHEMA
 from pytest_gpuprof.storage.baselines import Baselines
+from pytest_gpuprof.storage.comparison import measured_in
 from pytest_gpuprof.storage.conditions import differences, key_of
-from pytest_gpuprof.storage.document import figures_by_workload, read_document, schema_of
-from pytest_gpuprof.storage.store import RunInfo, Store
+from pytest_gpuprof.storage.document import read_document
+from pytest_gpuprof.storage.matching import Workload
+from pytest_gpuprof.storage.runs import RunInfo, StoredFigures
+from pytest_gpuprof.storage.store import Store
 
-__all__ = ["BASELINE", "OneRun", "Reference", "StoredRuns", "Workload", "reference_of"]
-
-Workload = tuple[str, str]
-"""A test's node id and the name of a profile in it: what figures are kept under."""
+__all__ = ["BASELINE", "FileRun", "Reference", "StoredRuns", "reference_of"]
 
 BASELINE = "baseline"
 """The reference that means the file of accepted baselines."""
@@ -27,20 +27,21 @@ BASELINE = "baseline"
 class Reference(Protocol):
     """What was measured before."""
 
-    title: str
-    """How a sentence names it."""
+    @property
+    def title(self) -> str:
+        """How a sentence names it."""
 
     def before(self, test: str, name: str, conditions: Mapping[str, Fact], figure: str) -> Baseline:
         """Return what a figure was under these conditions, or why that is not known."""
 
-    def workloads(self) -> frozenset[Workload]:
+    def workloads(self) -> Collection[Workload]:
         """Return the workloads that it knows, under whatever conditions."""
 
 
 class StoredRuns:
-    """Runs of the store: the newest twenty that are comparable.
+    """Runs of the store, of which the newest twenty that are comparable count.
 
-    Tests that failed are no baseline: a regression that has failed its test must not become what the next run is
+    A test that failed is no baseline: a regression that has failed its test must not become what the next run is
     compared with. ``pytest-gpuprof accept`` is how it becomes that.
 
     Args:
@@ -52,88 +53,114 @@ class StoredRuns:
     def __init__(self, store: Store, infos: Sequence[RunInfo], title: str) -> None:
         self.title = title
         self._store = store
-        self._infos = tuple(infos)
-        self._kept: dict[tuple[str, str, str], Sequence[Mapping[str, Any]]] = {}
+        self._infos = infos
+        self._kept: dict[tuple[str, str, str], Sequence[Mapping[str, Figure]]] = {}
 
     def before(self, test: str, name: str, conditions: Mapping[str, Fact], figure: str) -> Baseline:
         """Return what a figure was in these runs."""
         place = (test, name, key_of(conditions))
         if place not in self._kept:
             self._kept[place] = self._store.before(*place, infos=self._infos, limit=MOST_RUNS)
-        values = tuple(float(each[figure]["value"]) for each in self._kept[place] if figure in each)
+        values = tuple(each[figure].value for each in self._kept[place] if figure in each)
         if values:
-            runs = f"{len(values)} run{'s' if len(values) > 1 else ''}"
-            return Baseline(values, f"{runs} of {self.title}")
-        other = self._store.other_conditions(test, name, infos=self._infos)
-        if other is not None and other != dict(conditions):
-            return _incomparable(self.title, differences(other, conditions))
-        return _new(self.title)
+            return Baseline(values, self.title)
+        other = self._store.other_conditions(*place, infos=self._infos)
+        return _new(self.title) if other is None else _incomparable(self.title, other, conditions)
 
-    def workloads(self) -> frozenset[Workload]:
-        """Return the workloads of the newest of these runs: older ones have lost what was renamed since."""
-        return frozenset(self._store.figures(self._infos[0])) if self._infos else frozenset()
+    def workloads(self) -> Collection[Workload]:
+        """Return the workloads of the newest of these runs: what was renamed before it is no news."""
+        return self._store.figures(self._infos[0]).keys() if self._infos else ()
 
 
-class OneRun:
+class FileRun:
     """A run read from a file.
 
     Args:
-        document: what was read.
-        title: how a sentence names it.
+        path: of a JSON export.
+
+    Raises:
+        UsageError: if it is none.
     """
 
-    def __init__(self, document: Mapping[str, Any], title: str) -> None:
-        self.title = title
-        self._records = figures_by_workload(document)
+    def __init__(self, path: Path) -> None:
+        self.title = path.name
+        self._measured: Mapping[Workload, StoredFigures] = measured_in(read_document(path))
 
     def before(self, test: str, name: str, conditions: Mapping[str, Fact], figure: str) -> Baseline:
         """Return what a figure was in this run."""
-        record = self._records.get((test, name))
-        if record is None:
+        measured = self._measured.get((test, name))
+        if measured is None or figure not in measured.figures:
             return _new(self.title)
-        other = record.get("conditions", {})
-        if key_of(other) != key_of(conditions):
-            return _incomparable(self.title, differences(other, conditions))
-        found = record.get("figures", {}).get(figure)
-        return _new(self.title) if found is None else Baseline((float(found["value"]),), self.title)
+        if measured.conditions_key != key_of(conditions):
+            return _incomparable(self.title, measured.conditions, conditions)
+        return Baseline((measured.figures[figure].value,), self.title)
 
-    def workloads(self) -> frozenset[Workload]:
+    def workloads(self) -> Collection[Workload]:
         """Return the workloads of this run."""
-        return frozenset(self._records)
+        return self._measured.keys()
 
 
 def _new(title: str) -> Baseline:
-    return Baseline(absence="new", reason=f"{title} does not know it")
+    return Baseline(absence="new", reason=f"{title} does not have it")
 
 
-def _incomparable(title: str, changed: Sequence[str]) -> Baseline:
-    return Baseline(
-        absence="incomparable",
-        reason=f"{title} knows it under other conditions only: {', '.join(changed) or 'in another form'}",
-    )
+def _incomparable(title: str, before: Mapping[str, Fact], now: Mapping[str, Fact]) -> Baseline:
+    changed = ", ".join(differences(before, now))
+    return Baseline(absence="incomparable", reason=f"{title} has it under other conditions: {changed}")
 
 
-def reference_of(text: str, *, root: Path, baselines: Path, store: Callable[[], Store]) -> Reference:
+def reference_of(
+    text: str, *, root: Path, baselines: Path, store: Callable[[], Store | None], without: str = ""
+) -> Reference:
     """Return what a person means by a reference.
 
     Args:
-        text: ``baseline``, ``latest``, ``latest:BRANCH``, a commit, the number of a run, or a file.
+        text: ``baseline``, ``latest``, ``latest:BRANCH``, a commit, the number of a run, or a JSON export.
         root: the project's folder, for a relative path.
         baselines: the file of accepted baselines.
-        store: opens the store, if it is needed.
+        store: opens the store if it is needed; ``None`` if nothing was ever kept.
+        without: the id of a run to leave out: the one that is compared.
 
     Raises:
         UsageError: if it means nothing.
-        StoreError: if the store cannot be used.
+        StoreError: if the store cannot be used, or has no such run.
     """
     if text == BASELINE:
         return Baselines(baselines)
     path = root / text
     if path.is_file():
-        if schema_of(path) == BASELINES_SCHEMA:
-            return Baselines(path)
-        return OneRun(read_document(path), path.name)
+        return FileRun(path)
     if text.endswith(".json"):
-        raise UsageError(f"there is no file {text} to compare with; name a file, a commit, latest or baseline")
+        raise UsageError(
+            f"there is no file {text} to compare with; name an export, a commit, latest, latest:BRANCH or baseline"
+        )
     opened = store()
-    return StoredRuns(opened, opened.resolve(text), f"{text} in {opened.url_shown}")
+    newest, colon, branch = text.partition(":")
+    if opened is None:
+        if newest == "latest":
+            return _Nothing(f"the store, which holds no run{f' on {branch}' if branch else ''} yet,")
+        raise UsageError(f"there is no run {text}, because nothing is stored yet; compare with baseline or a file")
+    if newest == "latest":  # finished runs, so many that twenty comparable ones are among them where cards differ
+        infos = [each for each in opened.runs(branch=branch if colon else None, limit=_LOOKED_AT) if each.finished]
+        title = f"the newest runs{f' on {branch}' if branch else ''}"
+    else:
+        infos, title = opened.resolve(text), f"the runs of {text}"
+    return StoredRuns(opened, [each for each in infos if each.id != without], title)
+
+
+_LOOKED_AT = 200
+"""So many of the newest runs are searched for twenty under the same conditions: a fleet of ten kinds of cards has them
+among these."""
+
+
+class _Nothing:
+    """A store in which there is nothing yet: the first run of a project is new, and not wrong."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def before(self, test: str, name: str, conditions: Mapping[str, Fact], figure: str) -> Baseline:
+        return _new(self.title)
+
+    def workloads(self) -> Collection[Workload]:
+        return ()
