@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-__all__ = ["as_csv", "as_json", "coloured", "has_colours", "note", "short_of_characters"]
+__all__ = ["as_csv", "as_json", "coloured", "has_colours", "note", "plain", "short_of_characters"]
 
 _CODES: Mapping[str, str] = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
 
@@ -34,9 +34,18 @@ def short_of_characters(stream: TextIO) -> bool:
     return False
 
 
+def plain(text: str, ascii_only: bool) -> str:
+    """Return a text as a stream can show it."""
+    if not ascii_only:
+        return text
+    for fancy, simple in (("µ", "u"), ("±", "+-"), ("×", "x"), ("÷", "/"), ("…", "..."), ("–", "-"), ("→", "->")):
+        text = text.replace(fancy, simple)
+    return text.encode("ascii", "replace").decode("ascii")
+
+
 def note(text: str) -> None:
     """Tell the person something that is no result."""
-    print(text if not short_of_characters(sys.stderr) else text.encode("ascii", "replace").decode(), file=sys.stderr)
+    print(plain(text, short_of_characters(sys.stderr)), file=sys.stderr)
 
 
 def as_json(value: Any) -> str:
