@@ -18,8 +18,10 @@ from pytest_gpuprof.plugin import outcome
 from pytest_gpuprof.plugin.collecting import Collected, property_pairs
 from pytest_gpuprof.plugin.journal import Journal
 from pytest_gpuprof.plugin.locks import DeviceLocks
-from pytest_gpuprof.plugin.markers import FIXTURES, STATE, TestState, read_markers
+from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers
 from pytest_gpuprof.plugin.progress import Progress
+from pytest_gpuprof.plugin.quarantine import Quarantine, is_quarantined, spare, today
+from pytest_gpuprof.plugin.selection import selection_of
 from pytest_gpuprof.plugin.settings import Settings, check_exports
 from pytest_gpuprof.plugin.switch import BUILTIN, SESSION, TALLY
 from pytest_gpuprof.plugin.tally import NOT_UNDER_XDIST, Tally
@@ -53,6 +55,9 @@ def start(config: pytest.Config) -> None:
 
         config.pluginmanager.register(Planning(settings, extensions), "gpuprof-planning")
         return
+    if settings.quarantine:
+        selection = selection_of(config)
+        config.pluginmanager.register(Quarantine(settings.quarantine, selection, today()), "gpuprof-quarantine")
     if settings.worker is None:
         check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
         collected = Collected(settings, extensions, config)
@@ -137,6 +142,7 @@ class Session:
                 else:
                     job = replace(job, plan=job.plan.with_(max_time_s=min(job.plan.max_time_s, left_s)))
                     taken = profiler.measure(job, budgets, owner=item.nodeid)
+            taken = self._spared(item, taken)
             state.profiles[job.name] = taken
             measured.append(replace(taken, judge=_TestJudge(self, item, job)))
         return measured[0]
@@ -152,12 +158,18 @@ class Session:
                 judged = self._measuring().require(job, known, budgets, owner=item.nodeid)
         except UsageError as error:
             outcome.fail(str(error))
+        judged = self._spared(item, judged, since=len(known.verdicts))
         state.profiles[job.name] = judged
         new = judged.verdicts[len(known.verdicts) :]
         failure = outcome.fails([(verdict, judged) for verdict in new], self._settings)
         if failure is not None:
             raise failure
         return replace(judged, judge=profile.judge)
+
+    def _spared(self, item: pytest.Item, profile: Profile, since: int = 0) -> Profile:
+        """Return a profile of which the new verdicts fail nothing, if the test is in quarantine."""
+        failing = [each for each in profile.verdicts[since:] if outcome.fails([(each, profile)], self._settings)]
+        return spare(item, profile, failing, since=since)
 
     # -- hooks ------------------------------------------------------------------------------------------------------
 
@@ -166,7 +178,7 @@ class Session:
         """With ``--gpu-profile-only``, leave the other tests out."""
         if not self._settings.only:
             return
-        kept = [item for item in items if _concerns_us(item)]
+        kept = [item for item in items if concerns_us(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         items[:] = kept
 
@@ -178,7 +190,7 @@ class Session:
             read_markers(item, self._settings.budgets, self._extensions.kinds)
         except UsageError as error:
             outcome.fail(str(error))
-        return (yield from self._told_plainly())
+        return (yield from self._told_plainly(item))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -187,27 +199,27 @@ class Session:
         state = item.stash.get(STATE, None)
         if state is None:
             return (yield)
-        result = yield from self._told_plainly()
+        result = yield from self._told_plainly(item)
         _check_complete(state)
         outcome.apply(state.profiles, self._settings)
         return result
 
-    def _told_plainly(self) -> Generator[None, object, object]:
+    def _told_plainly(self, item: pytest.Item) -> Generator[None, object, object]:
         """Turn our exceptions, which a fixture or a body may meet, into outcomes that need no traceback."""
         __tracebackhide__ = True
         try:
             return (yield)
         except Unavailable as error:
-            raise self._missing(str(error)) from None
+            raise self._missing(item, str(error)) from None
         except (UsageError, OutputsDiffer, MeasurementError) as error:
             outcome.fail(str(error))
         except BaseException as error:
             error.__traceback__ = without_our_frames(error.__traceback__)
             raise
 
-    def _missing(self, reason: str) -> BaseException:
+    def _missing(self, item: pytest.Item, reason: str) -> BaseException:
         """Return what a figure that is missing does to a test: skip it, or under strict fail it."""
-        if self._settings.strict:
+        if self._settings.strict and not is_quarantined(item):
             return outcome.GpuBudgetUnjudged(reason, pytrace=False)
         return pytest.skip.Exception(reason, _use_item_location=True)
 
@@ -279,17 +291,11 @@ def _without_skip(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     except pytest.skip.Exception as skip:
         state = item.stash.get(STATE, None)
-        if state is None or not state.budgets:
+        if state is None or not state.budgets or is_quarantined(item):
             raise
         reason = str(skip)
     raise outcome.GpuBudgetUnjudged(
         f"the test has budgets and skips itself ({reason}), which --gpu-profile-strict does not accept", pytrace=False
-    )
-
-
-def _concerns_us(item: pytest.Item) -> bool:
-    return bool(FIXTURES.intersection(getattr(item, "fixturenames", ()))) or (
-        item.get_closest_marker("gpu_budget") is not None
     )
 
 
