@@ -1,7 +1,7 @@
 """What all tests share.
 
-NumPy, torch and JAX are imported here, before any test: ``pytester`` restores ``sys.modules`` after each inner run, and a
-compiled module cannot be imported twice.
+NumPy, torch and JAX are imported here, before any test: ``pytester`` restores ``sys.modules`` after each inner run, and
+a compiled module cannot be imported twice.
 """
 
 from __future__ import annotations

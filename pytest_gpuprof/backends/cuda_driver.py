@@ -15,7 +15,7 @@ _LIBRARY = "libcuda.so.1"
 
 
 def identity_of(ordinal: int, library: str = _LIBRARY) -> tuple[str | None, str | None, int | None]:
-    """Return a device's UUID and PCI address as NVML writes them, and its bytes of memory; ``None`` for what is not told.
+    """Return a device's UUID and PCI address as NVML writes them, and its bytes of memory; ``None`` if not told.
 
     Args:
         ordinal: as CUDA counts, after ``CUDA_VISIBLE_DEVICES``.

@@ -153,7 +153,7 @@ def _describe(device: Any) -> DeviceInfo:
 
 
 def _platform(device: Any) -> str:
-    """Return the platform in small letters; JAX calls CUDA and ROCm alike ``gpu``, and says which beside the version."""
+    """Return the platform in small letters; JAX calls CUDA and ROCm ``gpu``, and says which beside the version."""
     platform = str(device.platform).lower()
     if platform == "gpu":
         version = str(device.client.platform_version).lower()
@@ -205,7 +205,7 @@ class _Cpu(_Device):
     def __init__(self, jax: Any, info: DeviceInfo, device: Any) -> None:
         super().__init__(jax, info, device)
         self.flush = evict_cpu_caches
-        self.fixed_threads = _pool_threads()
+        self.fixed_threads: int = _pool_threads()
         self.lacks = {
             "timer": "a CPU has no device events; its wall time is its time",
             "threads": "JAX starts its threads once and for all; say NPROC={} in the environment of the run",
@@ -213,8 +213,7 @@ class _Cpu(_Device):
 
     def settings(self) -> Mapping[str, Fact]:
         """Return what every device tells, and how many threads there are."""
-        threads = {} if self.fixed_threads is None else {"jax_cpu_threads": self.fixed_threads}
-        return {**super().settings(), **threads}
+        return {**super().settings(), "jax_cpu_threads": self.fixed_threads}
 
 
 class _Accelerator(_Device):
@@ -276,15 +275,23 @@ def _counter() -> Callable[[], int]:
     return lambda: len(compiled)
 
 
-def _pool_threads(tasks: Path = Path("/proc/self/task")) -> int | None:
-    """Return how many threads XLA computes with on the CPU, ``None`` where the system does not tell."""
+def _pool_threads(tasks: Path = Path("/proc/self/task")) -> int:
+    """Return how many threads XLA computes with on the CPU: those of its name, or as many as it would start.
+
+    It names them since about JAX 0.7, and only Linux tells names.
+    """
     count = 0
     for name in tasks.glob("*/comm"):
         try:
             count += name.read_text(encoding="utf-8", errors="replace").strip() == _POOL
         except OSError:  # a thread that has ended meanwhile
             continue
-    return count or None
+    told = os.environ.get("NPROC", "")
+    return count or (int(told) if told.isdecimal() else 0) or _cpu_count()
+
+
+def _cpu_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_tree(jax: Any, value: Any) -> bool:
@@ -300,18 +307,19 @@ class _Arrays:
     def place(self, value: Any) -> Any:
         import numpy
 
-        if isinstance(value, numpy.ndarray):
-            value = value.copy()  # on the CPU JAX would go on to use the memory that it is given
         if isinstance(value, (self._jax.Array, numpy.ndarray)):
-            # Each leg gets its own copy: a callable may donate its inputs. Waiting, because copies to a GPU are in a
-            # stream of their own, which is not behind anything that synchronize() waits for.
-            return self._jax.device_put(value, self._device, may_alias=False).block_until_ready()
+            if isinstance(value, numpy.ndarray) or self._device in value.devices():
+                # Each leg gets its own: a callable may donate its inputs. JAX's own may_alias=False is no promise, and
+                # on the CPU it would go on to use the memory of a NumPy array.
+                value = value.copy()
+            # Waiting, because a copy to a GPU is in a stream of its own, behind which nothing waits.
+            return self._jax.device_put(value, self._device).block_until_ready()
         if _is_tree(self._jax, value):
             return self._jax.tree_util.tree_map(self.place, value)
         return value
 
     def download(self, value: Any) -> Any:
-        if isinstance(value, self._jax.Array) and not self._is_key(value):  # a key is a few bytes, and has no NumPy type
+        if isinstance(value, self._jax.Array) and not self._is_key(value):  # a key is of a few bytes and no NumPy type
             import numpy
 
             return numpy.array(value)

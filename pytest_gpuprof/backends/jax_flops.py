@@ -15,9 +15,8 @@ from pytest_gpuprof.core.errors import Unavailable
 
 __all__ = ["JaxFlopCounter"]
 
-_INLINE = frozenset(
-    "pjit jit closed_call core_call remat checkpoint remat2 custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr".split()
-)
+_CALLS = frozenset({"pjit", "jit", "closed_call", "core_call", "remat2", "checkpoint"})
+_CUSTOM_CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
 """Primitives that run the program in their parameters once."""
 
 _FREE = frozenset(("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "annotate_device_placement"))
@@ -64,8 +63,8 @@ def _traced(jax: Any, function: Callable[[], Any]) -> Any:
     except Exception as error:
         first = str(error).partition("\n")[0]
         raise Unavailable(
-            f"the callable cannot be traced ({type(error).__name__}: {first}); let it return its JAX arrays, and neither "
-            "convert them nor wait for them: whoever measures waits"
+            f"the callable cannot be traced ({type(error).__name__}: {first}); let it return its JAX arrays, and "
+            "neither convert them nor wait for them: whoever measures waits"
         ) from error
 
 
@@ -131,7 +130,7 @@ def _more_in_loops(jax: Any, jaxpr: Any) -> float:
             raise Unavailable("the callable contains a while loop, and only running it tells how often it runs")
         for inner in _programs_in(equation.params):
             within = _more_in_loops(jax, inner)
-            if within and name not in _INLINE:
+            if within and name not in _CALLS | _CUSTOM_CALLS:
                 raise Unavailable(f"the callable contains a loop within {name}, and nobody knows how often it runs")
             more += within
     return more

@@ -177,8 +177,8 @@ class Device(Protocol):
         lacks: for an ability that is ``None`` and that a figure needs, the reason to show, by attribute name.
 
     Three more are looked for and need not be there at all: ``flop_counter`` (a :class:`FlopCounter`), ``yardsticks``
-    (:class:`Yardsticks`), and ``fixed_threads``: with how many threads a CPU computes whose framework lets nobody choose
-    (``lacks["threads"]`` then says where to choose, with ``{}`` for the number).
+    (:class:`Yardsticks`), and ``fixed_threads``: with how many threads a CPU computes whose framework lets nobody
+    choose (``lacks["threads"]`` then says where to choose, with ``{}`` for the number).
     """
 
     @property

@@ -45,8 +45,8 @@ _NOOP_FACTOR = 3.0
 """A call that takes less than three times as long as calling a function with no body has computed nothing."""
 
 _WORKING_S = 1e-6
-"""Nor has one if it takes less than a microsecond longer: no framework gives work away in less, and where there are no
-events both are timed with a synchronization, beside which three times as long would be too much to ask of a small call."""
+"""A call that takes a microsecond longer than an empty one has computed, all the same: where there are no events, both
+are timed with a synchronization, and three times its length would be too much to ask of a small call."""
 
 _WORKING_CPU_S = 1e-3
 """A CPU that is busy for a millisecond computes; calling an empty function takes less than a microsecond."""

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +36,17 @@ QUICK = Plan(min_rounds=3, max_rounds=3, warmup_s=0.01, cpu_warmup_s=0.01, warmu
 def device(request: pytest.FixtureRequest) -> HostDevice:
     """The CPU, and a second CPU device that JAX drives like any accelerator."""
     return JaxBackend().open(DeviceId.parse(request.param))
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Double precision, which JAX has off by default."""
+    import jax
+
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
 
 
 def arrays_of(device: HostDevice) -> Arrays:
@@ -77,7 +88,9 @@ def test_a_platform_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None
         raise RuntimeError("Unable to initialize backend 'cuda'")
 
     monkeypatch.setattr("jax.local_devices", refuse)
-    with pytest.raises(Unavailable, match=r"JAX cannot start \(Unable to initialize backend 'cuda'\); see JAX_PLATFORMS"):
+    with pytest.raises(
+        Unavailable, match=r"JAX cannot start \(Unable to initialize backend 'cuda'\); see JAX_PLATFORMS"
+    ):
         JaxBackend().devices()
 
 
@@ -113,7 +126,8 @@ def test_other_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
     card, _ = described(monkeypatch, fake("gpu", "AMD Instinct MI300X", 0, "rocm 60300"))
     assert (str(card.id), card.kind, card.uuid) == ("rocm:0", "gpu", None)
     chip, _ = described(monkeypatch, fake("tpu", "TPU v5e"))
-    assert (str(chip.id), chip.kind, chip.why_stand_in) == ("tpu:0", "stand-in", "no GPU: a JAX device of platform 'tpu'")
+    assert (str(chip.id), chip.kind) == ("tpu:0", "stand-in")
+    assert chip.why_stand_in == "no GPU: a JAX device of platform 'tpu'"
 
 
 def test_further_cpu_devices_are_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,17 +214,17 @@ def test_compilations_are_counted(device: HostDevice) -> None:
 
     assert device.compilations is not None
     with device.active():
-        double = jax.jit(lambda x: x * 2)
+        twice = jax.jit(lambda x: x * 2)
         a, b = jax.numpy.ones(7), jax.numpy.ones(9)
         before = device.compilations()
-        double(a)
+        twice(a)
         assert device.compilations() == before + 1
-        double(a)
+        twice(a)
         device.synchronize()
-        with jax.enable_x64(True), jax.default_matmul_precision("float32"), jax.disable_jit():
+        with jax.default_matmul_precision("float32"), jax.numpy_rank_promotion("raise"), jax.disable_jit():
             device.synchronize()
         assert device.compilations() == before + 1
-        double(b)
+        twice(b)
         assert device.compilations() == before + 2
 
 
@@ -228,7 +242,7 @@ def test_what_jax_lacks_has_a_reason(device: HostDevice) -> None:
 
 
 @needs_jax
-def test_settings_that_change_the_speed(device: HostDevice) -> None:
+def test_settings_that_change_the_speed(device: HostDevice, request: pytest.FixtureRequest) -> None:
     """Versions, and what somebody set, as it is at the moment."""
     import jax
     import jaxlib
@@ -237,7 +251,8 @@ def test_settings_that_change_the_speed(device: HostDevice) -> None:
     assert (told["jax"], told["jaxlib"], told["jax_platform"]) == (jax.__version__, jaxlib.__version__, "cpu")
     assert told["jax_x64"] is False
     assert "jax_matmul_precision" not in told
-    with jax.enable_x64(True), jax.default_matmul_precision("float32"):
+    request.getfixturevalue("double")
+    with jax.default_matmul_precision("float32"):
         changed = device.settings()
     assert changed["jax_x64"] is True
     assert changed["jax_matmul_precision"] == "float32"
@@ -253,10 +268,13 @@ def pool(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_the_threads_of_xla_are_counted(tmp_path: Path) -> None:
-    """By the name that XLA gives them; without any, nobody knows."""
+def test_the_threads_of_xla_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name that XLA gives them; where nobody tells names, they are as many as XLA starts."""
     assert adapter._pool_threads(pool(tmp_path, "python", "tf_XLAEigen", "tf_XLAEigen", "grpc")) == 2
-    assert adapter._pool_threads(tmp_path / "none") is None
+    monkeypatch.setenv("NPROC", "7")
+    assert adapter._pool_threads(tmp_path / "none") == 7
+    monkeypatch.delenv("NPROC")
+    assert adapter._pool_threads(tmp_path / "none") >= 1
 
 
 @needs_jax
@@ -452,7 +470,7 @@ def test_product(gpu_profile_device):
 
 @needs_jax
 def test_a_run_finds_jax_by_the_globals_of_the_module(pytester: pytest.Pytester) -> None:
-    """In a process of its own, on a second CPU device of JAX's as a stand-in: a budget is met, another has no events."""
+    """In a process of its own, on a second CPU device as a stand-in: a budget is met, another has no events."""
     pytester.makepyfile(TEST_FILE)
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")])

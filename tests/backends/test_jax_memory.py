@@ -1,5 +1,4 @@
-"""JAX's allocator, whose peak cannot be reset. On an allocator that does what XLA's do, because there is none without a
-GPU."""
+"""JAX's allocator, whose peak cannot be reset. There is none without a GPU, so it is one that does what XLA's do."""
 
 from __future__ import annotations
 

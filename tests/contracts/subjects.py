@@ -7,6 +7,7 @@ device work, and knows without the adapter whether that is done.
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import random
 import threading
@@ -246,8 +247,7 @@ class JaxSubject(Subject):
         self._where = self.device.arguments["device"]
 
     def array(self, values: Sequence[float]) -> Any:
-        with self._jax.enable_x64(True):
-            return self._jax.numpy.array(values, dtype="float64")
+        return self._jax.numpy.array(values, dtype="float64")
 
     def overwrite(self, array: Any) -> None:
         import numpy
@@ -491,8 +491,9 @@ def _jax(device: str) -> Callable[[pytest.FixtureRequest], Subject]:
     def subject(request: pytest.FixtureRequest) -> Subject:
         import jax
 
-        before = jax.config.jax_default_device
-        request.addfinalizer(lambda: jax.config.update("jax_default_device", before))
+        for name, value in (("jax_default_device", None), ("jax_enable_x64", True)):
+            request.addfinalizer(functools.partial(jax.config.update, name, getattr(jax.config, name)))
+            jax.config.update(name, value)
         return JaxSubject(device)
 
     return subject
