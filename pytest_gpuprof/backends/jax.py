@@ -101,7 +101,7 @@ def _import() -> Any:
         import jax.numpy
     except (ImportError, OSError, RuntimeError) as error:  # RuntimeError: jax and jaxlib do not fit
         raise Unavailable(f"JAX is installed but cannot be imported ({error}); reinstall it") from error
-    if not hasattr(jax, "make_jaxpr") or tuple(map(int, jax.__version__.split(".")[:2])) < (0, 5):
+    if tuple(map(int, jax.__version__.split(".")[:2])) < (0, 5):
         raise Unavailable(f"JAX {jax.__version__} is too old; upgrade to 0.5 or newer")
     return jax
 
@@ -278,7 +278,7 @@ def _counter() -> Callable[[], int]:
 def _pool_threads(tasks: Path = Path("/proc/self/task")) -> int:
     """Return how many threads XLA computes with on the CPU: those of its name, or as many as it would start.
 
-    It names them since about JAX 0.7, and only Linux tells names.
+    JAX 0.10 names them, 0.5 does not, and only Linux tells names.
     """
     count = 0
     for name in tasks.glob("*/comm"):
