@@ -364,8 +364,8 @@ def profile(
         name: of the profile; ``None`` for the builder's.
         devices: one accelerator by name (``"cuda:0"``, ``"opencl:0"``, ``"any"``); ``None`` for the GPU if there is
             one, else a stand-in, on which budgets are not judged.
-        backend: ``"torch"``, ``"cupy"``, ``"opencl"``, ``"cuda"`` (cuda.core), ``"simulated"``, or a plugin's; ``None``
-            to find it from the builder.
+        backend: ``"torch"``, ``"cupy"``, ``"jax"``, ``"opencl"``, ``"cuda"`` (cuda.core), ``"simulated"``, or one of a
+            plugin's; ``None`` to find it from the builder.
         cpu: another builder for the CPU leg.
         reference: another builder to compare with on the same device.
         check: compare the legs' outputs: ``True``, ``dict(rtol=, atol=)`` or a function of both; ``None`` compares only

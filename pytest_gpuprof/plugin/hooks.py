@@ -13,7 +13,7 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
     ("plan", "bool", None, "show what would be measured and how long it takes at most, and measure nothing"),
     ("devices", "string", "LIST",
      "accelerators, e.g. cuda:0,cuda:1 or opencl:0; 'any' takes a stand-in where there is no GPU (default: the GPU)"),
-    ("backend", "string", "NAME", "backend for builders that could mean several, e.g. torch or cupy"),
+    ("backend", "string", "NAME", "backend for builders that could mean several, e.g. torch or jax"),
     ("metrics", "string", "LIST",
      "what to measure besides what budgets need, of time,memory,energy,net-energy (default: time without a budget)"),
     ("energy", "string", ("quick", "standard", "strict"),
