@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +11,10 @@ from pytest_gpuprof import __version__
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.placement import ANY
+from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
-from pytest_gpuprof.storage.codec import SCHEMA, builtins_of, profile_from
+from pytest_gpuprof.storage.codec import profile_from
 
 __all__ = ["Collected", "property_pairs"]
 
@@ -45,7 +45,7 @@ def property_pairs(profiles: Mapping[str, Profile]) -> list[tuple[str, object]]:
 class Collected:
     """The records as they come in, from this process or from xdist workers."""
 
-    def __init__(self, settings: Settings, extensions: Extensions, config: pytest.Config) -> None:
+    def __init__(self, settings: Settings, extensions: Extensions, config: pytest.Config, run: Run) -> None:
         self._settings = settings
         self._extensions = extensions
         self._base = config.invocation_params.dir
@@ -53,7 +53,7 @@ class Collected:
         self._unjudged: dict[str, int] = {}
         self._outcomes: dict[str, str] = {}
         self._problems: dict[str, None] = {}
-        self._began = time.time()
+        self._run = run
 
     # -- collecting -------------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class Collected:
         for export in self._settings.exports:
             report = self._extensions.reports[export.format]
             try:
-                report.write(self._document(session), str(self._base / export.path))
+                report.write(self._document(), str(self._base / export.path))
             except Exception as error:  # an outsider's format may raise anything; the other results are still shown
                 reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
                 self._problems[
@@ -135,28 +135,15 @@ class Collected:
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _document(self, session: pytest.Session) -> dict[str, Any]:
-        document: dict[str, Any] = builtins_of(
-            {
-                "schema": SCHEMA,
-                "version": __version__,
-                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "duration_s": time.time() - self._began,
-                "settings": {
-                    "devices": self._settings.devices,
-                    "strict": self._settings.strict,
-                    "inconclusive": self._settings.inconclusive,
-                    "workers": self._settings.workers,
-                },
-                "counts": counts(self._rows(), sum(self._unjudged.values())),
-                "records": [
-                    {**record, "outcome": self._outcomes[test]}
-                    for test, records in self._records.items()
-                    for record in records
-                ],
-            }
-        )
-        return document
+    def counts(self) -> Mapping[str, int]:
+        """Return the budgets by outcome."""
+        return counts(self._rows(), sum(self._unjudged.values()))
+
+    def _document(self) -> dict[str, Any]:
+        records = [
+            {**record, "outcome": self._outcomes[test]} for test, records in self._records.items() for record in records
+        ]
+        return self._run.document(records, self.counts())
 
 
 def _shows_unicode(terminalreporter: pytest.TerminalReporter) -> bool:
