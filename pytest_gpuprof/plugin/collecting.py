@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, Final
@@ -15,9 +14,10 @@ from pytest_gpuprof.budgets.figures import figures_of, kinds_by_figure
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.placement import ANY
+from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
-from pytest_gpuprof.storage.codec import SCHEMA, builtins_of, profile_from
+from pytest_gpuprof.storage.codec import profile_from
 
 __all__ = ["Collected", "location_of", "property_pairs"]
 
@@ -66,7 +66,7 @@ def location_of(item: pytest.Item) -> dict[str, str | int]:
 class Collected:
     """The records as they come in, from this process or from xdist workers."""
 
-    def __init__(self, settings: Settings, extensions: Extensions, config: pytest.Config) -> None:
+    def __init__(self, settings: Settings, extensions: Extensions, config: pytest.Config, run: Run) -> None:
         self._settings = settings
         self._extensions = extensions
         self._base = config.invocation_params.dir
@@ -74,7 +74,7 @@ class Collected:
         self._unjudged: dict[str, int] = {}
         self._outcomes: dict[str, str] = {}
         self._problems: dict[str, None] = {}
-        self._began = time.time()
+        self._run = run
 
     # -- collecting -------------------------------------------------------------------------------------------------
 
@@ -156,30 +156,16 @@ class Collected:
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def counts(self) -> Mapping[str, int]:
+        """Return the budgets by outcome."""
+        return counts(self._rows(), sum(self._unjudged.values()))
+
     def document(self) -> dict[str, Any]:
         """Return the run as it is so far."""
-        document: dict[str, Any] = builtins_of(
-            {
-                "schema": SCHEMA,
-                "version": __version__,
-                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "duration_s": time.time() - self._began,
-                "settings": {
-                    "devices": self._settings.devices,
-                    "strict": self._settings.strict,
-                    "inconclusive": self._settings.inconclusive,
-                    "unavailable": self._settings.unavailable,
-                    "workers": self._settings.workers,
-                },
-                "counts": counts(self._rows(), sum(self._unjudged.values())),
-                "records": [
-                    {**record, "outcome": self._outcomes[test]}
-                    for test, records in self._records.items()
-                    for record in records
-                ],
-            }
-        )
-        return document
+        records = [
+            {**record, "outcome": self._outcomes[test]} for test, records in self._records.items() for record in records
+        ]
+        return self._run.document(records, self.counts())
 
 
 def _shows_unicode(terminalreporter: pytest.TerminalReporter) -> bool:

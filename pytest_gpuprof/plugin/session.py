@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -16,18 +17,20 @@ from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin import outcome
 from pytest_gpuprof.plugin.collecting import Collected, location_of, property_pairs
-from pytest_gpuprof.plugin.journal import Journal
+from pytest_gpuprof.plugin.journal import Journal, store_name
 from pytest_gpuprof.plugin.locks import DeviceLocks
 from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers
 from pytest_gpuprof.plugin.progress import Progress
 from pytest_gpuprof.plugin.quarantine import Quarantine, is_quarantined, spare, today
 from pytest_gpuprof.plugin.selection import selection_of
+from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings, check_exports
 from pytest_gpuprof.plugin.switch import BUILTIN, SESSION, TALLY
 from pytest_gpuprof.plugin.tally import NOT_UNDER_XDIST, Tally
 from pytest_gpuprof.plugin.termination import Termination, without_our_frames
 from pytest_gpuprof.plugin.use import body_as_workload
 from pytest_gpuprof.profiler import Profiler
+from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.codec import record_of
 
 __all__ = ["Session", "start"]
@@ -58,21 +61,28 @@ def start(config: pytest.Config) -> None:
     if settings.quarantine:
         selection = selection_of(config)
         config.pluginmanager.register(Quarantine(settings.quarantine, selection, today()), "gpuprof-quarantine")
+    run = Run(config, settings)
     if settings.worker is None:
         check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
-        collected = Collected(settings, extensions, config)
+        collected = Collected(settings, extensions, config, run)
+        if settings.store != NOWHERE and not (settings.workers and settings.xdist == "off"):
+            from pytest_gpuprof.plugin.storing import Storing
+
+            # before what collects, so that it comes after it: the last registered is the first called
+            config.pluginmanager.register(Storing(config, settings, run, collected.counts), "gpuprof-storing")
         config.pluginmanager.register(collected, "gpuprof-collected")
         if settings.github:
             from pytest_gpuprof.plugin.github import GitHub
 
             config.pluginmanager.register(GitHub(collected.document, config.rootpath), "gpuprof-github")
+        config.pluginmanager.register(run, "gpuprof-run")
     if settings.workers and settings.xdist == "off":  # the fixtures find no session, and run each workload once
         if settings.is_controller:
             config.pluginmanager.register(Tally(NOT_UNDER_XDIST), TALLY)
         return
     if settings.is_controller:
         return
-    config.pluginmanager.register(Session(config, settings, extensions), SESSION)
+    config.pluginmanager.register(Session(config, settings, extensions, run), SESSION)
     if settings.worker is None:
         from pytest_gpuprof.plugin.planning import EnergyNotice
 
@@ -86,14 +96,21 @@ class Session:
 
     enabled = True
 
-    def __init__(self, config: pytest.Config, settings: Settings, extensions: Extensions) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, extensions: Extensions, run: Run) -> None:
         self._settings = settings
         self._extensions = extensions
         self._progress = Progress(config, settings)
         self._locks = DeviceLocks(settings.workers)
-        self._journal = Journal(config.rootpath, settings.worker)
+        self._root = config.rootpath
+        self._run = run
         self._profiler: Profiler | None = None
         self._began_s = time.monotonic()
+
+    @cached_property
+    def _journal(self) -> Journal:
+        """The journal of this process; its head is known when the session has started."""
+        settings = self._settings
+        return Journal(self._root, settings.worker, self._run.head, store_name(settings.store, self._root))
 
     def _measuring(self) -> Profiler:
         """Return the profiler of this run; no backend is asked for anything before the first workload."""
@@ -271,8 +288,15 @@ class Session:
         if carried is None or hasattr(report, "context"):
             return
         for record in carried["records"]:
-            self._journal.append(record)
-        carried["problem"] = self._journal.problem
+            self._journal.append({**record, "outcome": report.outcome})
+        if carried["records"]:
+            carried["problem"] = self._journal.problem
+
+    @pytest.hookimpl
+    def pytest_unconfigure(self) -> None:
+        """Let go of the journal, if there is one."""
+        if "_journal" in self.__dict__:
+            self._journal.close()
 
 
 class NoSkips:
