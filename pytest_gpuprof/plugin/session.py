@@ -26,7 +26,7 @@ from pytest_gpuprof.plugin.settings import Settings, check_exports
 from pytest_gpuprof.plugin.switch import BUILTIN, SESSION, TALLY
 from pytest_gpuprof.plugin.tally import NOT_UNDER_XDIST, Tally
 from pytest_gpuprof.plugin.termination import Termination, without_our_frames
-from pytest_gpuprof.plugin.use import body_as_workload
+from pytest_gpuprof.plugin.use import INSTEAD, body_as_workload
 from pytest_gpuprof.profiler import Profiler
 from pytest_gpuprof.storage.codec import record_of
 
@@ -50,6 +50,11 @@ def start(config: pytest.Config) -> None:
     config.pluginmanager.register(Builtin(), BUILTIN)
     config.pluginmanager.register(Termination(), "gpuprof-termination")
     extensions = Extensions(config.hook)
+    session = Session(config, settings, extensions)
+    if settings.changed_since and not (settings.workers and settings.xdist == "off"):
+        from pytest_gpuprof.plugin.changed import Changed
+
+        config.pluginmanager.register(Changed(config, settings.changed_since, session.measuring), "gpuprof-changed")
     if settings.plan_only:
         from pytest_gpuprof.plugin.planning import Planning
 
@@ -68,7 +73,7 @@ def start(config: pytest.Config) -> None:
         return
     if settings.is_controller:
         return
-    config.pluginmanager.register(Session(config, settings, extensions), SESSION)
+    config.pluginmanager.register(session, SESSION)
     if settings.worker is None:
         from pytest_gpuprof.plugin.planning import EnergyNotice
 
@@ -91,7 +96,7 @@ class Session:
         self._profiler: Profiler | None = None
         self._began_s = time.monotonic()
 
-    def _measuring(self) -> Profiler:
+    def measuring(self) -> Profiler:
         """Return the profiler of this run; no backend is asked for anything before the first workload."""
         if self._profiler is None:
             settings = self._settings
@@ -128,7 +133,7 @@ class Session:
         """Measure a workload for a test, judge the budgets that bind to it, and return its first profile."""
         __tracebackhide__ = True
         state = item.stash[STATE]
-        profiler = self._measuring()
+        profiler = self.measuring()
         jobs = profiler.jobs(workload, **{**state.options, **options})
         measured = []
         for job in jobs:
@@ -155,7 +160,7 @@ class Session:
         try:
             budgets: tuple[Budget, ...] = merge([limits], self._extensions.kinds)
             with self._progress.of(job.name):
-                judged = self._measuring().require(job, known, budgets, owner=item.nodeid)
+                judged = self.measuring().require(job, known, budgets, owner=item.nodeid)
         except UsageError as error:
             outcome.fail(str(error))
         judged = self._spared(item, judged, since=len(known.verdicts))
@@ -197,7 +202,7 @@ class Session:
         """Run the test, then apply the verdicts on what it measured."""
         __tracebackhide__ = True
         state = item.stash.get(STATE, None)
-        if state is None:
+        if state is None or INSTEAD in item.stash:
             return (yield)
         result = yield from self._told_plainly(item)
         _check_complete(state)
@@ -219,7 +224,7 @@ class Session:
 
     def _missing(self, item: pytest.Item, reason: str) -> BaseException:
         """Return what a figure that is missing does to a test: skip it, or under strict fail it."""
-        if self._settings.strict and not is_quarantined(item):
+        if self._settings.strict and not _is_excused(item):
             return outcome.GpuBudgetUnjudged(reason, pytrace=False)
         return pytest.skip.Exception(reason, _use_item_location=True)
 
@@ -227,7 +232,7 @@ class Session:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
         """Measure the body of a test that requests ``gpu_profile_device``."""
         __tracebackhide__ = True
-        if "gpu_profile_device" not in pyfuncitem.fixturenames:
+        if "gpu_profile_device" not in pyfuncitem.fixturenames or INSTEAD in pyfuncitem.stash:
             return None
         self.profile(pyfuncitem, body_as_workload(pyfuncitem), {})
         return True
@@ -291,12 +296,17 @@ def _without_skip(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     except pytest.skip.Exception as skip:
         state = item.stash.get(STATE, None)
-        if state is None or not state.budgets or is_quarantined(item):
+        if state is None or not state.budgets or _is_excused(item):
             raise
         reason = str(skip)
     raise outcome.GpuBudgetUnjudged(
         f"the test has budgets and skips itself ({reason}), which --gpu-profile-strict does not accept", pytrace=False
     )
+
+
+def _is_excused(item: pytest.Item) -> bool:
+    """Whether strict asks nothing of a test: it is in quarantine, or nothing of it changed and it is not measured."""
+    return is_quarantined(item) or INSTEAD in item.stash
 
 
 def _check_complete(state: TestState) -> None:
