@@ -107,10 +107,14 @@ class Profiler:
         """Return what would be measured: one job per accelerator. The arguments are those of :func:`profile`."""
         return self._maker.jobs(workload, broken=lambda *device: self._broken.get(device), **options)
 
-    def run_once(self, job: Job) -> Profile:
+    def run_once(self, job: Job, why: str = "profiling is off: run with --gpu-profile") -> Profile:
         """Run the workload once, unmeasured, on the best device there is.
 
         Without a GPU, the CPU leg runs in place of a GPU builder that cannot.
+
+        Args:
+            job: what to run.
+            why: nothing is measured, as the end of "unavailable, because …".
 
         Returns:
             A profile that has an output and no figure.
@@ -127,7 +131,7 @@ class Profiler:
         with built(leg) as ready:
             output = ready.call()
             leg.device.synchronize()
-        return replace(unmeasured(job, "profiling is off: run with --gpu-profile"), output=output)
+        return replace(unmeasured(job, why), output=output)
 
     def measure(self, job: Job, budgets: Sequence[Budget] = (), *, owner: str = "") -> Profile:
         """Measure a job and judge its budgets.

@@ -72,6 +72,7 @@ class Collected:
         self._base = config.invocation_params.dir
         self._records: dict[str, list[dict[str, Any]]] = {}
         self._unjudged: dict[str, int] = {}
+        self._unchanged: set[str] = set()
         self._outcomes: dict[str, str] = {}
         self._problems: dict[str, None] = {}
         self._run = run
@@ -86,6 +87,8 @@ class Collected:
             return
         self._records[report.nodeid] = list(carried["records"])
         self._unjudged[report.nodeid] = carried["unjudged"]
+        if carried.get("unchanged"):
+            self._unchanged.add(report.nodeid)
         self._outcomes[report.nodeid] = report.outcome
         if carried.get("problem"):
             self._problems[carried["problem"]] = None
@@ -151,10 +154,16 @@ class Collected:
                 ] = None
                 session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
         found = counts(rows, 0)
-        if self._settings.strict and not (found["met"] or found["missed"] or found["inconclusive"]):
+        judged = found["met"] or found["missed"] or found["inconclusive"]
+        if self._settings.strict and not judged and not (self._nothing_changed() and not found["not enforced"]):
             self._problems["FAILED gpuprof: --gpu-profile-strict, and no budget was judged in this session"] = None
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _nothing_changed(self) -> bool:
+        """Whether all budgets there are belong to tests that are not measured, because they did not change."""
+        budgeted = {test for test, budgets in self._unjudged.items() if budgets}
+        return bool(budgeted) and budgeted <= self._unchanged
 
     def counts(self) -> Mapping[str, int]:
         """Return the budgets by outcome."""

@@ -6,9 +6,8 @@ One object serves the process that measures (:class:`Comparing`), another the on
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,14 @@ import pytest
 
 from pytest_gpuprof.budgets.budget import Budget, Kind
 from pytest_gpuprof.core.baseline import Baseline
-from pytest_gpuprof.core.errors import GpuprofError, StoreError
+from pytest_gpuprof.core.errors import GpuprofError, StoreError, UsageError
 from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
+from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.conditions import conditions_of
-from pytest_gpuprof.storage.reference import BASELINE, Reference, Workload, reference_of
+from pytest_gpuprof.storage.matching import Workload, matched
+from pytest_gpuprof.storage.reference import BASELINE, Reference, reference_of
 from pytest_gpuprof.storage.store import Store
 
 __all__ = ["Comparing", "Comparison", "Found", "vanished"]
@@ -40,14 +42,22 @@ class Comparing:
         settings: of the run.
         root: the project's folder.
         kinds: the budgets there are.
-        run_id: of this run, which is no baseline of itself.
+        run: this one, which is no baseline of itself.
+
+    Raises:
+        UsageError: if what the options say of comparing cannot be meant.
     """
 
-    def __init__(self, settings: Settings, root: Path, kinds: Mapping[str, Kind], run_id: str) -> None:
+    def __init__(self, settings: Settings, root: Path, kinds: Mapping[str, Kind], run: Run) -> None:
         self._settings = settings
         self._root = root
-        self._kinds = kinds
-        self._run_id = run_id
+        self._run = run
+        self._implied = tuple(
+            Budget("max_regression", settings.max_regression, metric=figure, kind=kinds["max_regression"], kinds=kinds)
+            for figure in settings.compare_figures
+        )
+        if settings.compare is None:
+            self._implied = ()
 
     @cached_property
     def reference(self) -> Reference:
@@ -61,11 +71,37 @@ class Comparing:
             self._settings.compare or BASELINE,
             root=self._root,
             baselines=self._root / self._settings.baselines,
-            store=lambda: Store.open(self._settings.store, self._root),
-            without=self._run_id,
+            store=self._store,
+            without=self._run.id,
         )
 
-    def before(self, test: str, profile: Profile, figures: Iterable[str]) -> Mapping[str, Baseline]:
+    def _store(self) -> Store | None:
+        if self._settings.store == NOWHERE:
+            raise UsageError(
+                f"--gpu-profile-compare={self._settings.compare} needs a store, and --gpu-profile-store={NOWHERE} keeps "
+                "nothing; compare with baseline or a file, or name a store"
+            )
+        return Store.existing(self._settings.store, self._root)
+
+    def check(self) -> bool:
+        """Find out now, not after measuring, whether there is anything to compare with, and that it can be read.
+
+        Returns:
+            Whether this run compares: an option says so, or there is a file of baselines.
+
+        Raises:
+            UsageError: if the reference means nothing, or cannot be read.
+        """
+        file = self._root / self._settings.baselines
+        if self._settings.compare is None and not file.exists():
+            return False
+        try:
+            self.reference.workloads()
+        except StoreError as error:
+            raise UsageError(f"--gpu-profile-compare={self._settings.compare}: {error}") from error
+        return True
+
+    def before(self, test: str, profile: Profile, figures: Sequence[str]) -> Mapping[str, Baseline]:
         """Return what figures of a profile were; a store that cannot be used is no reason for a test to fail.
 
         Raises:
@@ -83,14 +119,8 @@ class Comparing:
         Args:
             budgets: those it has; one on the regression of the same figure goes before ours.
         """
-        if self._settings.compare is None:
-            return ()
         limited = {budget.metric for budget in budgets if budget.keyword == "max_regression"}
-        return tuple(
-            Budget("max_regression", self._settings.max_regression, metric=figure, kind=self._kinds["max_regression"])
-            for figure in self._settings.compare_figures
-            if figure not in limited
-        )
+        return tuple(budget for budget in self._implied if budget.metric not in limited)
 
 
 def vanished(
@@ -201,14 +231,14 @@ class Comparison:
         except GpuprofError:  # told by whoever needed it
             return []
         gone = vanished(known, self._found.tests, self._measured, self._is_whole)
-        new = {
-            f"{test} {name}": test
-            for test, profiles in self._measured.items()
-            for name, changes in profiles.items()
-            if (test, name) not in known
-        }
+        new = [(test, name) for test, found in self._measured.items() for name in found if (test, name) not in known]
+        guesses = matched(gone, new).renamed
         title = self._comparing.reference.title
-        return [_told(title, f"{test} {name}", list(new)) for test, name in gone]
+        return [
+            f"gone: {test} {name} is in {title} and no longer among the tests"
+            + (f"; it may be {' '.join(guesses[test, name].name)} now" if (test, name) in guesses else "")
+            for test, name in gone
+        ]
 
     def _is_whole(self, path: str) -> bool:
         """Whether all tests of a file were looked for: it was collected and not by single tests, or it is gone."""
@@ -216,8 +246,3 @@ class Comparison:
             return False
         return path in self._found.files or not (self._root / path).exists()
 
-
-def _told(title: str, workload: str, new: Sequence[str]) -> str:
-    near = difflib.get_close_matches(workload, new, n=1)
-    guess = f"; it may be {near[0]} now: pytest-gpuprof accept" if near else ""
-    return f"gone: {workload} is in {title} and no longer among the tests{guess}"

@@ -17,6 +17,7 @@ from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin import outcome
 from pytest_gpuprof.plugin.collecting import Collected, location_of, property_pairs
+from pytest_gpuprof.plugin.comparing import Comparing, Comparison, Found
 from pytest_gpuprof.plugin.journal import Journal, store_name
 from pytest_gpuprof.plugin.locks import DeviceLocks
 from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers
@@ -28,7 +29,7 @@ from pytest_gpuprof.plugin.settings import Settings, check_exports
 from pytest_gpuprof.plugin.switch import BUILTIN, SESSION, TALLY
 from pytest_gpuprof.plugin.tally import NOT_UNDER_XDIST, Tally
 from pytest_gpuprof.plugin.termination import Termination, without_our_frames
-from pytest_gpuprof.plugin.use import body_as_workload
+from pytest_gpuprof.plugin.use import INSTEAD, body_as_workload
 from pytest_gpuprof.profiler import Profiler
 from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.codec import record_of
@@ -53,6 +54,13 @@ def start(config: pytest.Config) -> None:
     config.pluginmanager.register(Builtin(), BUILTIN)
     config.pluginmanager.register(Termination(), "gpuprof-termination")
     extensions = Extensions(config.hook)
+    run = Run(config, settings)
+    comparing = Comparing(settings, config.rootpath, extensions.kinds, run)
+    session = Session(config, settings, extensions, run, comparing)
+    if settings.changed_since and not (settings.workers and settings.xdist == "off"):
+        from pytest_gpuprof.plugin.changed import Changed
+
+        config.pluginmanager.register(Changed(config, settings.changed_since, session.measuring), "gpuprof-changed")
     if settings.plan_only:
         from pytest_gpuprof.plugin.planning import Planning
 
@@ -61,7 +69,7 @@ def start(config: pytest.Config) -> None:
     if settings.quarantine:
         selection = selection_of(config)
         config.pluginmanager.register(Quarantine(settings.quarantine, selection, today()), "gpuprof-quarantine")
-    run = Run(config, settings)
+    found = Found()
     if settings.worker is None:
         check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
         collected = Collected(settings, extensions, config, run)
@@ -76,13 +84,16 @@ def start(config: pytest.Config) -> None:
 
             config.pluginmanager.register(GitHub(collected.document, config.rootpath), "gpuprof-github")
         config.pluginmanager.register(run, "gpuprof-run")
+        if comparing.check():
+            config.pluginmanager.register(Comparison(comparing, found, config), "gpuprof-comparison")
     if settings.workers and settings.xdist == "off":  # the fixtures find no session, and run each workload once
         if settings.is_controller:
             config.pluginmanager.register(Tally(NOT_UNDER_XDIST), TALLY)
         return
     if settings.is_controller:
         return
-    config.pluginmanager.register(Session(config, settings, extensions, run), SESSION)
+    config.pluginmanager.register(session, SESSION)
+    config.pluginmanager.register(found, "gpuprof-found")
     if settings.worker is None:
         from pytest_gpuprof.plugin.planning import EnergyNotice
 
@@ -96,13 +107,16 @@ class Session:
 
     enabled = True
 
-    def __init__(self, config: pytest.Config, settings: Settings, extensions: Extensions, run: Run) -> None:
+    def __init__(
+        self, config: pytest.Config, settings: Settings, extensions: Extensions, run: Run, comparing: Comparing
+    ) -> None:
         self._settings = settings
         self._extensions = extensions
         self._progress = Progress(config, settings)
         self._locks = DeviceLocks(settings.workers)
         self._root = config.rootpath
         self._run = run
+        self._comparing = comparing
         self._profiler: Profiler | None = None
         self._began_s = time.monotonic()
 
@@ -112,7 +126,7 @@ class Session:
         settings = self._settings
         return Journal(self._root, settings.worker, self._run.head, store_name(settings.store, self._root))
 
-    def _measuring(self) -> Profiler:
+    def measuring(self) -> Profiler:
         """Return the profiler of this run; no backend is asked for anything before the first workload."""
         if self._profiler is None:
             settings = self._settings
@@ -125,6 +139,7 @@ class Session:
                 peaks=settings.peaks,
                 exclusive=self._locks,
                 watch=self._progress.say,
+                before=self._comparing.before,
                 only_devices_name=True,
             )
         return self._profiler
@@ -149,13 +164,14 @@ class Session:
         """Measure a workload for a test, judge the budgets that bind to it, and return its first profile."""
         __tracebackhide__ = True
         state = item.stash[STATE]
-        profiler = self._measuring()
+        profiler = self.measuring()
         jobs = profiler.jobs(workload, **{**state.options, **options})
         measured = []
         for job in jobs:
             if job.name in state.profiles:
                 raise UsageError(f"the test has two profiles called {job.name!r}; give each its own with name=")
             budgets = state.budgets_of(job.name)
+            budgets += self._comparing.implied(budgets)
             with self._progress.of(job.name):
                 left_s = self._settings.session_time_s - (time.monotonic() - self._began_s)
                 if left_s <= 0:
@@ -176,7 +192,7 @@ class Session:
         try:
             budgets: tuple[Budget, ...] = merge([limits], self._extensions.kinds)
             with self._progress.of(job.name):
-                judged = self._measuring().require(job, known, budgets, owner=item.nodeid)
+                judged = self.measuring().require(job, known, budgets, owner=item.nodeid)
         except UsageError as error:
             outcome.fail(str(error))
         judged = self._spared(item, judged, since=len(known.verdicts))
@@ -218,7 +234,7 @@ class Session:
         """Run the test, then apply the verdicts on what it measured."""
         __tracebackhide__ = True
         state = item.stash.get(STATE, None)
-        if state is None:
+        if state is None or INSTEAD in item.stash:
             return (yield)
         result = yield from self._told_plainly(item)
         _check_complete(state)
@@ -240,7 +256,7 @@ class Session:
 
     def _missing(self, item: pytest.Item, reason: str) -> BaseException:
         """Return what a figure that is missing does to a test: skip it, or under strict fail it."""
-        if self._settings.strict and not is_quarantined(item):
+        if self._settings.strict and not _is_excused(item):
             return outcome.GpuBudgetUnjudged(reason, pytrace=False)
         return pytest.skip.Exception(reason, _use_item_location=True)
 
@@ -248,7 +264,7 @@ class Session:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
         """Measure the body of a test that requests ``gpu_profile_device``."""
         __tracebackhide__ = True
-        if "gpu_profile_device" not in pyfuncitem.fixturenames:
+        if "gpu_profile_device" not in pyfuncitem.fixturenames or INSTEAD in pyfuncitem.stash:
             return None
         self.profile(pyfuncitem, body_as_workload(pyfuncitem), {})
         return True
@@ -321,12 +337,17 @@ def _without_skip(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     except pytest.skip.Exception as skip:
         state = item.stash.get(STATE, None)
-        if state is None or not state.budgets or is_quarantined(item):
+        if state is None or not state.budgets or _is_excused(item):
             raise
         reason = str(skip)
     raise outcome.GpuBudgetUnjudged(
         f"the test has budgets and skips itself ({reason}), which --gpu-profile-strict does not accept", pytrace=False
     )
+
+
+def _is_excused(item: pytest.Item) -> bool:
+    """Whether strict asks nothing of a test: it is in quarantine, or nothing of it changed and it is not measured."""
+    return is_quarantined(item) or INSTEAD in item.stash
 
 
 def _check_complete(state: TestState) -> None:
