@@ -131,7 +131,7 @@ def test_pytest_benchmark_compares_a_run_of_its_own_with_ours(storage: Path, run
         cwd=path.parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0002_x" in done.stdout
+    assert "Comparing against benchmarks from: Linux-CPython-3.11-64bit/0002_x.json" in done.stdout + done.stderr
 
 
 def github_action_benchmark(text: str) -> list[dict[str, Any]]:
