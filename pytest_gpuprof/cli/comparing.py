@@ -71,19 +71,18 @@ def _compare(chosen: argparse.Namespace) -> int:
     is_wanted = wanted(chosen.selection)
     if chosen.base == chosen.new == "-":
         raise UsageError("both runs cannot come from standard input; name a file for one of them")
-    from pytest_gpuprof.storage.comparison import LEAST, Comparison, Earlier, compared, figures_of_interest, selected
+    from pytest_gpuprof.storage.comparison import LEAST, Comparison, compared, figures_of_interest
     from pytest_gpuprof.storage.comparison import sorted_rows as ordered
 
     with Runs(chosen) as runs:
         now = runs.one(chosen.new)
-        found = runs.earlier(chosen.base, now, chosen.baselines)
-        earlier: Earlier = selected(found.measured, is_wanted)
+        found = runs.earlier(chosen.base, now, chosen.baselines, is_wanted)
         measured = {each: value for each, value in now.measured().items() if is_wanted(" ".join(each))}
         rows = compared(
             measured,
-            earlier,
+            found.earlier,
             kinds,
-            figures or figures_of_interest(measured, earlier),
+            figures or figures_of_interest(measured, found.earlier),
             least_shares(fail_on, LEAST),
         )
     comparison = Comparison(found.label, now.label, rows)
