@@ -17,7 +17,13 @@ from pytest_gpuprof.meters.host_facts import host_facts
 from pytest_gpuprof.meters.nvml import open_board
 from pytest_gpuprof.meters.rapl import open_packages
 from pytest_gpuprof.meters.time import WallTime
+from pytest_gpuprof.reports.bencher import bencher_text
+from pytest_gpuprof.reports.csv_table import csv_text
 from pytest_gpuprof.reports.export import JsonReport
+from pytest_gpuprof.reports.markdown import markdown_text
+from pytest_gpuprof.reports.openmetrics import openmetrics_text
+from pytest_gpuprof.reports.pytest_benchmark import pytest_benchmark_text
+from pytest_gpuprof.reports.text import TextReport
 from pytest_gpuprof.sampling.quiet import allowed_threads
 
 __all__ = ["Builtin"]
@@ -65,7 +71,14 @@ class Builtin:
     @hookimpl(trylast=True)
     def pytest_gpuprof_reports(self) -> Mapping[str, Report]:
         """Return the output formats of the package."""
-        return {"json": JsonReport()}
+        return {
+            "json": JsonReport(),
+            "pytest-benchmark": TextReport(pytest_benchmark_text),
+            "csv": TextReport(csv_text),
+            "markdown": TextReport(markdown_text),
+            "openmetrics": TextReport(openmetrics_text),
+            "bencher": TextReport(bencher_text),
+        }
 
 
 @cache

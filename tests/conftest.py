@@ -40,11 +40,16 @@ BUILD = Path(__file__).parent.parent / ".simulators"
 
 @pytest.fixture(autouse=True)
 def _no_traces(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep a test's lock files and calibrations to itself, and this run's xdist variables out of inner runs."""
+    """Keep a test's lock files and calibrations to itself, and this run's xdist and CI variables out of inner runs.
+
+    An inner run that saw the real ``GITHUB_STEP_SUMMARY`` would write into the summary of this project's own CI.
+    """
     monkeypatch.setenv("GPUPROF_LOCK_DIR", str(tmp_path_factory.getbasetemp() / "locks"))
     monkeypatch.setenv("GPUPROF_PEAKS", str(tmp_path_factory.getbasetemp() / "none" / "peaks.json"))
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith(("GITHUB_", "CI_", "GITLAB_"))]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Any, Final
 
 import pytest
 
 from pytest_gpuprof import __version__
+from pytest_gpuprof.budgets.budget import KINDS, Kind
+from pytest_gpuprof.budgets.figures import figures_of, kinds_by_figure
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.placement import ANY
@@ -16,30 +19,48 @@ from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
 from pytest_gpuprof.storage.codec import SCHEMA, builtins_of, profile_from
 
-__all__ = ["Collected", "property_pairs"]
+__all__ = ["Collected", "location_of", "property_pairs"]
+
+Property = tuple[str, str | float]
 
 
-def property_pairs(profiles: Mapping[str, Profile]) -> list[tuple[str, object]]:
-    """Return a test's figures as JUnit properties: dotted lower-case names, builtins only.
+_SUFFIXES: Final[Mapping[str, str]] = {"s": "_s", "B": "_bytes", "J": "_j", "W": "_w", "1/s": "_per_s"}
+"""How a property's name tells the unit of its figure; a ratio and what is per joule need no more."""
 
-    With several profiles in a test, each name carries the profile's.
+
+def property_pairs(profiles: Mapping[str, Profile], kinds: Iterable[Kind] = tuple(KINDS.values())) -> list[Property]:
+    """Return a test's figures and verdicts as JUnit properties: dotted lower-case names, builtins only.
+
+    With several profiles in a test, each name carries the profile's. Words that figures carry are a property too.
+
+    Args:
+        profiles: of the test, by name.
+        kinds: the budgets there are.
     """
-    pairs: list[tuple[str, object]] = []
+    pairs: dict[str, str | float] = {}
+    units = {name: kind.unit for name, kind in kinds_by_figure(kinds).items()}
     for name, profile in profiles.items():
         stem = "gpuprof" if len(profiles) == 1 else f"gpuprof.{name}"
-        figures = {
-            "cpu_time_s": profile.cpu.reading("wall_time"),
-            "gpu_time_s": profile.gpu.reading("wall_time"),
-            "device_time_s": profile.gpu.reading("device_time"),
-            "speedup": profile.ratio("speedup"),
-            "gpu_memory_bytes": profile.gpu.reading("memory"),
-            "energy_j": profile.gpu.reading("energy"),
-        }
-        pairs += [(f"{stem}.{key}", float(each.value)) for key, each in figures.items() if each.value is not None]
+        figures = figures_of(profile, kinds)
+        for figure, each in figures.items():
+            pairs[f"{stem}.{figure}{_SUFFIXES.get(units[figure], '')}"] = float(each.value)
+        words = [f"{figure} {each.quality}" for figure, each in figures.items() if each.quality != "measured"]
+        if words:
+            pairs[f"{stem}.quality"] = ", ".join(words)
         if profile.gpu.device is not None:
-            pairs.append((f"{stem}.device", f"{profile.gpu.device.id} {profile.gpu.device.label}"))
-        pairs += [(f"{stem}.{verdict.budget}", verdict.outcome) for verdict in profile.verdicts]
-    return pairs
+            pairs[f"{stem}.device"] = f"{profile.gpu.device.id} {profile.gpu.device.label}"
+        for verdict in profile.verdicts:
+            key = f"{stem}.{verdict.budget}"
+            same = sum(each.partition("#")[0] == key for each in pairs)  # two budgets on one figure: median and p95
+            key = f"{key}#{same + 1}" if same else key
+            pairs |= {key: str(verdict.outcome), f"{key}.why": verdict.sentence}
+    return list(pairs.items())
+
+
+def location_of(item: pytest.Item) -> dict[str, str | int]:
+    """Return where a test is: its file below the root, in POSIX form, and its line, counted from 1."""
+    file, line, _ = item.location
+    return {"file": PurePath(file).as_posix(), "line": (line or 0) + 1}
 
 
 class Collected:
@@ -121,7 +142,7 @@ class Collected:
         for export in self._settings.exports:
             report = self._extensions.reports[export.format]
             try:
-                report.write(self._document(session), str(self._base / export.path))
+                report.write(self.document(), str(self._base / export.path))
             except Exception as error:  # an outsider's format may raise anything; the other results are still shown
                 reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
                 self._problems[
@@ -135,7 +156,8 @@ class Collected:
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _document(self, session: pytest.Session) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
+        """Return the run as it is so far."""
         document: dict[str, Any] = builtins_of(
             {
                 "schema": SCHEMA,
@@ -146,6 +168,7 @@ class Collected:
                     "devices": self._settings.devices,
                     "strict": self._settings.strict,
                     "inconclusive": self._settings.inconclusive,
+                    "unavailable": self._settings.unavailable,
                     "workers": self._settings.workers,
                 },
                 "counts": counts(self._rows(), sum(self._unjudged.values())),

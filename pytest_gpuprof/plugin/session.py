@@ -15,7 +15,7 @@ from pytest_gpuprof.core.errors import MeasurementError, OutputsDiffer, Unavaila
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin import outcome
-from pytest_gpuprof.plugin.collecting import Collected, property_pairs
+from pytest_gpuprof.plugin.collecting import Collected, location_of, property_pairs
 from pytest_gpuprof.plugin.journal import Journal
 from pytest_gpuprof.plugin.locks import DeviceLocks
 from pytest_gpuprof.plugin.markers import FIXTURES, STATE, TestState, read_markers
@@ -57,6 +57,10 @@ def start(config: pytest.Config) -> None:
         check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
         collected = Collected(settings, extensions, config)
         config.pluginmanager.register(collected, "gpuprof-collected")
+        if settings.github:
+            from pytest_gpuprof.plugin.github import GitHub
+
+            config.pluginmanager.register(GitHub(collected.document, config.rootpath), "gpuprof-github")
     if settings.workers and settings.xdist == "off":  # the fixtures find no session, and run each workload once
         if settings.is_controller:
             config.pluginmanager.register(Tally(NOT_UNDER_XDIST), TALLY)
@@ -228,13 +232,15 @@ class Session:
         state = item.stash.get(STATE, None)
         if state is not None and call.when == "call":
             item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("gpuprof.")]
-            item.user_properties += property_pairs(state.profiles)
+            item.user_properties += property_pairs(state.profiles, self._extensions.kinds.values())
         report = yield
         if state is None or (call.when == "setup" and not report.failed and not report.skipped):
             return report
         if call.when in ("setup", "call"):
+            where = {"location": location_of(item)}
             records = [
-                record_of(profile, test=item.nodeid, attempt=state.attempt) for profile in state.profiles.values()
+                record_of(profile, test=item.nodeid, attempt=state.attempt) | where
+                for profile in state.profiles.values()
             ]
             judged = sum(len(profile.verdicts) for profile in state.profiles.values())
             for name, profile in state.profiles.items():

@@ -11,7 +11,7 @@ from pytest_gpuprof.core.quantities import Unit, format_number, scale_for
 from pytest_gpuprof.core.results import Measurement, Reading
 from pytest_gpuprof.stats.summary import summarize
 
-__all__ = ["Remark", "Row", "counts", "describe_counts", "remarks", "tables"]
+__all__ = ["Remark", "Row", "cells", "counts", "describe_counts", "remarks", "tables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,26 +161,41 @@ def _group(row: Row, group_by: str | None) -> str:
     return ""
 
 
-def _table(rows: Sequence[Row], columns: Sequence[str] | None) -> str:
-    from tabulate import tabulate
+def cells(rows: Sequence[Row], columns: Sequence[str] | None = None) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return the heads and the rows of the table, from test to device, as texts.
 
+    Args:
+        rows: in the order in which they are shown.
+        columns: which to show, ``None`` for those that have something to say.
+    """
     shown = [name for name in columns or _ALWAYS if name in _COLUMNS and (columns or _has_any(rows, name))]
-    heads, cells = ["test"], [[row.name for row in rows]]
+    heads, found = ["test"], [[row.name for row in rows]]
     for name in shown:
         head, column = _cells(_COLUMNS[name], [row.profile for row in rows])
         heads.append(head)
-        cells.append(column)
+        found.append(column)
     if columns is None or "verdict" in columns:
         heads.append("budgets")
-        cells.append([_budgets(row.profile) for row in rows])
+        found.append([_budgets(row.profile) for row in rows])
     heads.append("on")
-    cells.append([_where(row.profile) for row in rows])
+    found.append([_where(row.profile) for row in rows])
+    return heads, list(zip(*found, strict=True))
+
+
+_OF_WORDS = frozenset({"test", "budgets", "on"})
+"""Columns that hold words, which are aligned to the left; figures are aligned to the right."""
+
+
+def _table(rows: Sequence[Row], columns: Sequence[str] | None) -> str:
+    from tabulate import tabulate
+
+    heads, found = cells(rows, columns)
     text: str = tabulate(
-        list(zip(*cells, strict=True)),
+        found,
         headers=heads,
         tablefmt="simple",
         disable_numparse=True,
-        colalign=("left", *("right" for _ in shown), *("left" for _ in range(len(heads) - 1 - len(shown)))),
+        colalign=tuple("left" if head in _OF_WORDS else "right" for head in heads),
     )
     return text
 
