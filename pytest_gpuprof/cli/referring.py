@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpuprof.core.baseline import MOST_RUNS
+from pytest_gpuprof.core.baseline import FILE_NAME, MOST_RUNS
 from pytest_gpuprof.core.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
+    from pytest_gpuprof.storage.baselines import Baselines
     from pytest_gpuprof.storage.comparison import Earlier
     from pytest_gpuprof.storage.matching import Workload
     from pytest_gpuprof.storage.runs import RunInfo, StoredFigures
@@ -163,9 +164,7 @@ class Runs(AbstractContextManager["Runs"]):
 
     # -- what a run is compared with ----------------------------------------------------------------------------------
 
-    def earlier(
-        self, reference: str, now: Named, baselines: str | None, is_wanted: Callable[[str], bool]
-    ) -> Found:
+    def earlier(self, reference: str, now: Named, baselines: str | None, is_wanted: Callable[[str], bool]) -> Found:
         """Return what a name means as the reference of a comparison.
 
         Args:
@@ -216,8 +215,20 @@ class Runs(AbstractContextManager["Runs"]):
         alike = [info for info in before if keys & conditions[info.number].keys()]
         return alike[:MOST_RUNS] or before[:1]
 
+    def baselines(self, path: str | None) -> Baselines:
+        """Return the file of accepted baselines."""
+        from pytest_gpuprof.storage.baselines import Baselines
+
+        return Baselines(self.root / FILE_NAME) if path is None else Baselines(Path(path), path)
+
     def _accepted(self, path: str | None, is_wanted: Callable[[str], bool]) -> Found:
-        raise NotImplementedError
+        from pytest_gpuprof.storage.comparison import EarlierAccepted
+
+        file = self.baselines(path)
+        entries = [each for each in file.entries() if is_wanted(f"{each.test} {each.name}")]
+        if not file.path.exists():
+            raise UsageError(f"there is no {file.title} in {file.path.parent}; make one with pytest-gpuprof accept")
+        return Found(file.title, EarlierAccepted(entries, file.title))
 
 
 def _of_file(reference: str) -> Named:

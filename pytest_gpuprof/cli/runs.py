@@ -8,7 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpuprof.cli.arguments import (
-    Subcommands, add_command, add_format, add_selection, add_store, at_least, completes_files,
+    Subcommands,
+    add_command,
+    add_format,
+    add_selection,
+    add_store,
+    at_least,
+    completes_files,
 )  # fmt: skip
 from pytest_gpuprof.cli.exporting import formatted
 from pytest_gpuprof.cli.output import as_csv, as_json, coloured, has_colours, note, plain, short_of_characters
@@ -166,10 +172,8 @@ def _show(chosen: argparse.Namespace) -> int:
         document = run.document()
     records = [each for each in document["records"] if is_wanted(f"{each['test']} {each['name']}")]
     if not records:
-        raise Unavailable(
-            f"{run.label} has {'no record' if not document['records'] else f'nothing that -k {chosen.selection!r} means'}"
-            "; pytest-gpuprof list shows the runs"
-        )
+        lacks = f"nothing that -k {chosen.selection!r} means" if document["records"] else "no record"
+        raise Unavailable(f"{run.label} has {lacks}; pytest-gpuprof list shows the runs")
     if chosen.format != "table":
         print(formatted({**document, "records": records}, chosen.format), end="")
         return 0

@@ -123,5 +123,5 @@ def _place(workload: Workload) -> object:
 
 
 def _likeness(one: Workload, other: Workload) -> float:
-    names = [test.partition("::")[2].partition("[")[0].removeprefix("test_") for test in (one[0], other[0])]
-    return difflib.SequenceMatcher(None, *names, autojunk=False).ratio()
+    first, second = (test.partition("::")[2].partition("[")[0].removeprefix("test_") for test in (one[0], other[0]))
+    return difflib.SequenceMatcher(None, first, second, autojunk=False).ratio()

@@ -313,6 +313,19 @@ class Store:
                 found[row.run][row.key] = json.loads(row.facts)
         return found
 
+    def facts_of(self, keys: Iterable[str]) -> dict[str, Mapping[str, Fact]]:
+        """Return conditions by their keys.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        query = select(conditions.c.key, conditions.c.facts)
+        return {
+            row.key: json.loads(row.facts)
+            for some in _cut(sorted(set(keys)))
+            for row in self._asked(query.where(conditions.c.key.in_(some)))
+        }
+
     def before(
         self,
         test: str,
