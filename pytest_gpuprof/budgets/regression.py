@@ -167,8 +167,10 @@ def _against(kind: Kind, before: Baseline, change: regression.Change) -> str:
 
 
 def _runs(before: Baseline) -> str:
-    runs = len(before.values)
-    return f"{runs} run{'s' if runs != 1 else ''}{f' ({before.source})' if before.source else ''}"
+    runs = f"{len(before.values)} run{'s' if len(before.values) != 1 else ''}"
+    if before.source.startswith(runs):  # "5 runs on main" says it already
+        return before.source
+    return f"{runs} ({before.source})" if before.source else runs
 
 
 def _word(kind: Kind) -> str:
