@@ -17,7 +17,7 @@ from pytest_gpuprof.cli.arguments import (
     completes_files,
 )  # fmt: skip
 from pytest_gpuprof.cli.exporting import formatted
-from pytest_gpuprof.cli.output import as_csv, as_json, coloured, has_colours, note, plain, short_of_characters
+from pytest_gpuprof.cli.output import as_csv, as_json, cell, coloured, has_colours, note, plain, short_of_characters
 from pytest_gpuprof.cli.referring import REFERENCES, Runs
 from pytest_gpuprof.cli.selecting import wanted
 from pytest_gpuprof.core.errors import Unavailable
@@ -120,16 +120,8 @@ def _data(info: RunInfo, devices: Sequence[str]) -> dict[str, Any]:
 
 
 def _line(row: Mapping[str, Any]) -> list[object]:
-    plain_values = [_flat(value) for key, value in row.items() if key != "counts"]
+    plain_values = [cell(value) for key, value in row.items() if key != "counts"]
     return [*plain_values, *(row["counts"].get(word, 0) for word in _COUNTED)]
-
-
-def _flat(value: object) -> object:
-    if isinstance(value, list):
-        return "; ".join(value)
-    if isinstance(value, bool):
-        return str(value).lower()  # as JSON has it
-    return "" if value is None else value
 
 
 def _table(infos: Sequence[RunInfo], devices: Mapping[int, Sequence[str]]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gpuprof.cli.arguments import Subcommands, add_command, add_format, add_store, at_least
 from pytest_gpuprof.cli.figures import figure_names, kinds
-from pytest_gpuprof.cli.output import as_csv, as_json, coloured, has_colours, note, plain, short_of_characters
+from pytest_gpuprof.cli.output import as_csv, as_json, cell, coloured, has_colours, note, plain, short_of_characters
 from pytest_gpuprof.cli.referring import Runs
 from pytest_gpuprof.core.errors import Unavailable, UsageError
 
@@ -161,9 +161,8 @@ def _print(
     print(coloured(plain(f"{figure.replace('_', ' ')} of {' '.join(workload)}", ascii_only), "bold", colours))
     for each in series.values():
         where = f" {_device(each.points[0], facts)}" if len(series) > 1 else ""
-        print(
-            sparkline([point.figure.value for point in each.points], ascii_only=ascii_only) + plain(where, ascii_only)
-        )
+        line = sparkline([point.figure.value for point in each.points], ascii_only=ascii_only)
+        print(f"{line}{plain(where, ascii_only)}")
     print(plain(_table(kind, points, series, facts), ascii_only))
     for each in series.values():
         for step in each.steps:
@@ -270,9 +269,7 @@ def _flat(point: HistoryPoint, series: dict[str, _Series], facts: Facts) -> dict
 
 def _line(point: HistoryPoint, series: dict[str, _Series], facts: Facts) -> list[object]:
     flat = _flat(point, series, facts)
-    return [
-        "" if value is None else str(value).lower() if isinstance(value, bool) else value for value in flat.values()
-    ]
+    return [cell(value) for value in flat.values()]
 
 
 def _data(

@@ -200,9 +200,11 @@ def _flat(row: Row) -> dict[str, Any]:
         "device": row.device,
         "reason": row.reason,
     }
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in flat.items()
-    }
+    return {key: None if _is_infinite(value) else value for key, value in flat.items()}
+
+
+def _is_infinite(value: object) -> bool:
+    return isinstance(value, float) and math.isinf(value)
 
 
 def data(comparison: Comparison, rows: Sequence[Row], failed: Mapping[str, int]) -> dict[str, Any]:

@@ -94,14 +94,17 @@ class EarlierRuns:
 
     @cached_property
     def workloads(self) -> Collection[Workload]:
+        """All that any of them has."""
         return {workload for run in self._runs for workload in run}
 
     @property
     def newest(self) -> Collection[Workload]:
+        """Those of the newest: what was gone before it has not vanished now."""
         return self._runs[0] if self._runs else ()
 
     @cached_property
     def figures(self) -> Collection[str]:
+        """The names of all figures."""
         return {name for run in self._runs for measured in run.values() for name in measured.figures}
 
     def before(self, workload: Workload, now: StoredFigures, figure: str) -> Baseline:
