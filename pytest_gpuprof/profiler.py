@@ -107,10 +107,14 @@ class Profiler:
         """Return what would be measured: one job per accelerator. The arguments are those of :func:`profile`."""
         return self._maker.jobs(workload, broken=lambda *device: self._broken.get(device), **options)
 
-    def run_once(self, job: Job) -> Profile:
+    def run_once(self, job: Job, why: str = "profiling is off: run with --gpu-profile") -> Profile:
         """Run the workload once, unmeasured, on the best device there is.
 
         Without a GPU, the CPU leg runs in place of a GPU builder that cannot.
+
+        Args:
+            job: what to run.
+            why: nothing is measured, as the end of "unavailable, because …".
 
         Returns:
             A profile that has an output and no figure.
@@ -127,7 +131,7 @@ class Profiler:
         with built(leg) as ready:
             output = ready.call()
             leg.device.synchronize()
-        return replace(unmeasured(job, "profiling is off: run with --gpu-profile"), output=output)
+        return replace(unmeasured(job, why), output=output)
 
     def measure(self, job: Job, budgets: Sequence[Budget] = (), *, owner: str = "") -> Profile:
         """Measure a job and judge its budgets.
@@ -364,8 +368,8 @@ def profile(
         name: of the profile; ``None`` for the builder's.
         devices: one accelerator by name (``"cuda:0"``, ``"opencl:0"``, ``"any"``); ``None`` for the GPU if there is
             one, else a stand-in, on which budgets are not judged.
-        backend: ``"torch"``, ``"cupy"``, ``"opencl"``, ``"cuda"`` (cuda.core), ``"simulated"``, or a plugin's; ``None``
-            to find it from the builder.
+        backend: ``"torch"``, ``"cupy"``, ``"jax"``, ``"opencl"``, ``"cuda"`` (cuda.core), ``"simulated"``, or one of a
+            plugin's; ``None`` to find it from the builder.
         cpu: another builder for the CPU leg.
         reference: another builder to compare with on the same device.
         check: compare the legs' outputs: ``True``, ``dict(rtol=, atol=)`` or a function of both; ``None`` compares only

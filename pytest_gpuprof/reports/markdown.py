@@ -35,7 +35,8 @@ _ORDER: Final[Mapping[Outcome, str]] = {
 }
 """Outcomes that are told by a sentence each, the most important first."""
 
-_ACTIVE = re.compile(r"([\\`*_{}\[\]<>#|~$@])")
+_ACTIVE = re.compile(r"([\\`*{}\[\]<>#|~$@]|(?<![^\W_])_|_(?![^\W_]))")
+"""What Markdown could take for markup, or GitHub for a mention; an underscore inside a word is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,13 +32,48 @@ def test_a_test_tells_its_figures_and_verdicts(runs: Runs) -> None:
         "gpuprof.gpu_time_s",
         "gpuprof.device_time_s",
         "gpuprof.speedup",
+        "gpuprof.device_speedup",
+        "gpuprof.quality",
         "gpuprof.device",
         "gpuprof.min_speedup",
+        "gpuprof.min_speedup.why",
     }
     assert float(told["gpuprof.speedup"]) == pytest.approx(20, rel=0.05)
     assert float(told["gpuprof.gpu_time_s"]) == pytest.approx(1e-3, rel=0.05)
     assert told["gpuprof.device"] == "simulated:0 Simulated GPU (simulated)"
     assert told["gpuprof.min_speedup"] == "met"
+    assert told["gpuprof.min_speedup.why"].startswith("speedup 2")
+
+
+def test_every_figure_is_a_property(runs: Runs) -> None:
+    """Memory and energy with their units; the words that figures carry are a property too."""
+    source = "def test_it(gpu_profile):\n    gpu_profile(fast, metrics=['time', 'memory', 'energy'], items=1000)\n"
+    (told,) = properties(runs, source)
+    assert {"gpu_memory_bytes", "energy_j", "power_w", "throughput_per_s", "items_per_joule", "leak_bytes"} <= {
+        name.removeprefix("gpuprof.") for name in told
+    }
+    words = told["gpuprof.quality"].split(", ")
+    assert {"speedup derived", "gpu_time simulated", "energy simulated"} <= set(words)
+
+
+def test_two_budgets_on_one_figure_are_two_properties(runs: Runs) -> None:
+    """Its median and its mean, each with its sentence."""
+    (told,) = properties(
+        runs,
+        """
+@pytest.mark.gpu_budget(max_gpu_time="1 s")
+@pytest.mark.gpu_budget(max_gpu_time="1 us", stat="mean")
+def test_it(gpu_profile):
+    gpu_profile(fast)
+""",
+    )
+    pairs = [
+        (told[f"gpuprof.max_gpu_time{number}"], told[f"gpuprof.max_gpu_time{number}.why"]) for number in ("", "#2")
+    ]
+    assert {outcome: sentence.partition(" 1 ")[0] for outcome, sentence in pairs} == {
+        "met": "GPU time",
+        "missed": "GPU time mean",
+    }
 
 
 def test_several_profiles_have_names_of_their_own(runs: Runs) -> None:
