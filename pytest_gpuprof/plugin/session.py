@@ -23,8 +23,8 @@ from pytest_gpuprof.plugin.locks import DeviceLocks
 from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers
 from pytest_gpuprof.plugin.progress import Progress
 from pytest_gpuprof.plugin.quarantine import Quarantine, is_quarantined, spare, today
-from pytest_gpuprof.plugin.selection import selection_of
 from pytest_gpuprof.plugin.run import Run
+from pytest_gpuprof.plugin.selection import selection_of
 from pytest_gpuprof.plugin.settings import Settings, check_exports
 from pytest_gpuprof.plugin.switch import BUILTIN, SESSION, TALLY
 from pytest_gpuprof.plugin.tally import NOT_UNDER_XDIST, Tally
