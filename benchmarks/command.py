@@ -18,7 +18,7 @@ from benchmarks.page import page, relative, section_of
 
 __all__ = ["NAMES", "main"]
 
-NAMES = ("accuracy", "decision", "energy", "overhead", "hardware")
+NAMES = ("accuracy", "decision", "energy", "overhead", "scale", "hardware")
 """In the order of the page."""
 
 

@@ -218,17 +218,19 @@ class JobMaker:
         plan = self._plan.with_(
             rounds=rounds, max_time_s=max_time, cpu_threads=cpu_threads, cache=cache, transfers=transfers
         )
+        cpu_leg = cpu if isinstance(cpu, Reading) else self._leg("cpu", cpu[0], cpu[1].name, "cpu", given, plan)
+        threads = _threads_of(cpu_leg, plan.cpu_threads)
 
         def job(gpu: LegPlan | Reading, reference: LegPlan | None = None, name: str = made.name, why: str = "") -> Job:
             return Job(
                 name,
                 made,
                 backend.name,
-                cpu if isinstance(cpu, Reading) else self._leg("cpu", cpu[0], cpu[1].name, "cpu", given, plan),
+                cpu_leg,
                 gpu,
                 reference,
                 plan,
-                plan.cpu_threads or allowed_threads(),
+                threads,
                 given,
                 why,
                 self._metrics if metrics is None else needs_of(metrics),
@@ -263,6 +265,21 @@ class JobMaker:
                 "measure with cache='hot'"
             )
         return LegPlan(leg, workload, device, params, device.random.save(), cold)
+
+
+def _threads_of(cpu: LegPlan | Reading, asked: int | None) -> int:
+    """Return with how many threads the CPU leg computes.
+
+    Raises:
+        UsageError: if others are asked for than its framework has.
+    """
+    fixed: int | None = None if isinstance(cpu, Reading) else getattr(cpu.device, "fixed_threads", None)
+    if fixed is None:
+        return asked or allowed_threads()
+    if asked not in (None, fixed) and isinstance(cpu, LegPlan):
+        backend, remedy = cpu.device.info.backend, cpu.device.lacks["threads"].format(asked)
+        raise UsageError(f"cpu_threads={asked}: {backend} computes with {fixed} on the CPU; {remedy}")
+    return fixed
 
 
 def needs_of(metrics: Iterable[str] | None) -> frozenset[Need] | None:

@@ -126,8 +126,11 @@ class Measuring:
 
     def _environment(self, board: Board | Reading) -> Environment:
         facts = Environment()
-        for plan in self._legs.values():  # the legs may be of different frameworks: each tells its settings
+        # The legs may be of different frameworks: each tells its settings. Those that nothing is measured on this time
+        # do too, or another budget, which needs another leg, would be another machine.
+        for plan in self._job.legs.values():
             facts |= self._extensions.environment(plan.device)
+        facts |= Environment({"cache": self._job.plan.cache})  # cold calls are slower; nothing else planned moves them
         return facts if isinstance(board, Reading) else facts | board.facts()
 
     # -- work and limits --------------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ def backend_of(workload: Workload, registry: Registry, default: str | None) -> B
         return chosen
     if default is not None and registry.backend(default) in serving:
         return registry.backend(default)
-    candidates = [each for each in serving if each.frameworks] or list(serving)
+    unasked = [each for each in serving if parameter not in _on_request(each)]
+    candidates = [each for each in unasked if each.frameworks] or unasked or list(serving)
     if len(candidates) == 1 and parameter != "device":
         return candidates[0]
     pointed = frameworks_of(workload.home or workload.builder, registry.frameworks)
@@ -70,6 +71,12 @@ def backend_of(workload: Workload, registry: Registry, default: str | None) -> B
         f"the module of the builder {workload.name!r} has {found} among its globals, so {parameter!r} could mean "
         f"several things; say backend= (one of {names})"
     )
+
+
+def _on_request(backend: Backend) -> tuple[str, ...]:
+    """Return the parameters that mean this backend only where it is named."""
+    found: tuple[str, ...] = getattr(backend, "on_request", ())
+    return found
 
 
 def _backend_of_call(workload: Workload, registry: Registry, default: str | None) -> Backend:
@@ -184,6 +191,8 @@ def cpu_workload(workload: Workload, backend: Backend, registry: Registry) -> tu
     named = backend if chosen.backend is None else registry.backend(chosen.backend)
     for name in (named.host, "numpy"):
         host = registry.backend(name)
+        if chosen is not workload and chosen.backend is None and chosen.parameter in _on_request(host):
+            continue  # the xp of a cpu= is NumPy, whatever the workload is written in
         if chosen.parameter == "place" or chosen.parameter in host.parameters:
             devices = registry.devices(name)
             if isinstance(devices, Reading):

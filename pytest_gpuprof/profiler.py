@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from pytest_gpuprof.assembling import unmeasured
 from pytest_gpuprof.budgets.budget import Budget, merge
+from pytest_gpuprof.budgets.figures import reading_of
 from pytest_gpuprof.budgets.verdict import confirm, judge
 from pytest_gpuprof.ceilings import Ceilings
+from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.environment import DeviceId
 from pytest_gpuprof.core.errors import BudgetMissed, GpuprofError, UsageError
 from pytest_gpuprof.core.profile import Profile
@@ -26,13 +28,26 @@ from pytest_gpuprof.measuring import Measuring
 from pytest_gpuprof.sampling.legs import built
 from pytest_gpuprof.sampling.plan import Plan
 
-__all__ = ["Exclusive", "Profiler", "profile"]
+__all__ = ["Before", "Exclusive", "Profiler", "profile"]
 
 _HOST = "numpy"
 """The backend whose CPU stands for the whole host; it is always installed."""
 
 Exclusive = Callable[[Sequence[Device]], AbstractContextManager[Sequence[Caution]]]
 """Takes devices for oneself while the context lasts, and tells which doubts about that remain."""
+
+
+class Before(Protocol):
+    """Knows what figures were in earlier runs."""
+
+    def __call__(self, test: str, profile: Profile, figures: Sequence[str]) -> Mapping[str, Baseline]:
+        """Return the baselines of these figures, by the figure's name.
+
+        Args:
+            test: who asked for the profile, its ``owner``.
+            profile: what was measured; its conditions decide what it can be compared with.
+            figures: by name, e.g. ``"gpu_time"``.
+        """
 
 
 class Profiler:
@@ -51,6 +66,7 @@ class Profiler:
         exclusive: takes devices for oneself while measuring.
         watch: told what is being done, between timed regions only.
         only_devices_name: whether only ``devices`` names a stand-in, and not the ``devices=`` of a call.
+        before: knows what figures were in earlier runs, for ``max_regression``; ``None`` if nobody does.
 
     Raises:
         UsageError: for an unknown metric or peak.
@@ -69,6 +85,7 @@ class Profiler:
         exclusive: Exclusive = lambda devices: nullcontext(()),
         watch: Callable[[str], None] = lambda what: None,
         only_devices_name: bool = False,
+        before: Before | None = None,
     ) -> None:
         self.extensions = extensions or Extensions.standalone(plugins)
         self._maker = JobMaker(
@@ -82,6 +99,7 @@ class Profiler:
         self._ceilings = Ceilings(peaks)
         self._exclusive = exclusive
         self._watch = watch
+        self._before = before
         self._broken: dict[tuple[str, str], str] = {}
         self._periods: dict[str, float] = {}  # of energy counters, watched once per run
 
@@ -89,10 +107,14 @@ class Profiler:
         """Return what would be measured: one job per accelerator. The arguments are those of :func:`profile`."""
         return self._maker.jobs(workload, broken=lambda *device: self._broken.get(device), **options)
 
-    def run_once(self, job: Job) -> Profile:
+    def run_once(self, job: Job, why: str = "profiling is off: run with --gpu-profile") -> Profile:
         """Run the workload once, unmeasured, on the best device there is.
 
         Without a GPU, the CPU leg runs in place of a GPU builder that cannot.
+
+        Args:
+            job: what to run.
+            why: nothing is measured, as the end of "unavailable, because …".
 
         Returns:
             A profile that has an output and no figure.
@@ -109,7 +131,7 @@ class Profiler:
         with built(leg) as ready:
             output = ready.call()
             leg.device.synchronize()
-        return replace(unmeasured(job, "profiling is off: run with --gpu-profile"), output=output)
+        return replace(unmeasured(job, why), output=output)
 
     def measure(self, job: Job, budgets: Sequence[Budget] = (), *, owner: str = "") -> Profile:
         """Measure a job and judge its budgets.
@@ -123,12 +145,13 @@ class Profiler:
             Whatever the workload raises, and OutputsDiffer.
         """
         job, measured = self._with_longer_windows(job, self._measured(job, budgets, owner), budgets, owner)
-        return measured.with_verdicts(self._judged(job, measured, budgets, owner))
+        measured = self._with_baselines(measured, budgets, owner)
+        return measured.with_verdicts(self._judged(job, measured, budgets, owner), _written(budgets))
 
     def out_of_time(self, job: Job, budgets: Sequence[Budget]) -> Profile:
         """Return the profile of a job for which no time is left: every budget is inconclusive."""
         nothing = unmeasured(job, "the session's time was used up", out_of_time=True)
-        return nothing.with_verdicts(tuple(judge(nothing, budget) for budget in budgets))
+        return nothing.with_verdicts(tuple(judge(nothing, budget) for budget in budgets), _written(budgets))
 
     def require(self, job: Job, measured: Profile, budgets: Sequence[Budget], *, owner: str = "") -> Profile:
         """Judge further budgets on a profile; what they need and it lacks, or left open, is measured now.
@@ -140,8 +163,17 @@ class Profiler:
         if open_ones and not measured.out_of_time:
             more = self._measured(replace(job, metrics=job.metrics or frozenset()), open_ones, owner, _timed(measured))
             job, measured = self._with_longer_windows(job, _joined(measured, more), budgets, owner)
+        measured = self._with_baselines(measured, budgets, owner)
         verdicts = self._judged(job, measured, budgets, owner)
-        return measured.with_verdicts((*measured.verdicts, *verdicts))
+        return measured.with_verdicts((*measured.verdicts, *verdicts), (*measured.budgets, *_written(budgets)))
+
+    def _with_baselines(self, measured: Profile, budgets: Sequence[Budget], owner: str) -> Profile:
+        """Look up, once, what the figures that budgets compare were before."""
+        compared = [budget.metric for budget in budgets if budget.compared is not None]
+        figures = [figure for figure in dict.fromkeys(compared) if figure not in measured.baselines]
+        if self._before is None or not figures:
+            return measured
+        return replace(measured, baselines={**measured.baselines, **self._before(owner, measured, figures)})
 
     def _with_longer_windows(
         self, job: Job, measured: Profile, budgets: Sequence[Budget], owner: str
@@ -174,6 +206,7 @@ class Profiler:
             return tuple(verdicts)
         self._watch("measuring again what was missed")
         again = self._measured(replace(job, metrics=frozenset()), missed, owner)
+        again = replace(again, baselines=measured.baselines)
         return tuple(
             confirm(verdict, judge(again, budget), budget) if budget in missed else verdict
             for budget, verdict in zip(budgets, verdicts, strict=True)
@@ -211,22 +244,26 @@ class Profiler:
             )
 
 
+def _written(budgets: Sequence[Budget]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(budget.as_written for budget in budgets)
+
+
 def _repeats_exactly(budget: Budget) -> bool:
     """Whether a figure is the same however often it is taken: an allocator's bytes, not what the host has resident."""
-    return budget.meaning.family == "memory" and budget.meaning.leg != "cpu"
+    kind = budget.compared or budget.meaning
+    return kind.family == "memory" and kind.leg != "cpu"
 
 
 def _longer_windows_may_decide(profile: Profile, budget: Budget) -> bool:
     """Whether an energy is too close to call, and neither a doubt nor the sensor's own error is why."""
-    if not budget.needs & {"energy", "package energy"}:
+    if budget.compared is not None or not budget.needs & {"energy", "package energy"}:
         return False
     if any(family == "energy" for caution in profile.cautions for family, _ in caution.spoils):
         return False
     verdict = judge(profile, budget)
     if verdict.outcome != "inconclusive" or verdict.limit is None or verdict.observed is None:
         return False
-    kind = budget.meaning
-    reading = profile.ratio(kind.figure) if kind.leg is None else getattr(profile, kind.leg).reading(kind.figure)
+    reading = reading_of(profile, budget.meaning)
     return bool(abs(verdict.limit / verdict.observed - 1) > reading.gain_error)
 
 
@@ -269,6 +306,8 @@ def _joined(old: Profile, new: Profile) -> Profile:
         cautions=tuple(dict.fromkeys((*kept, *new.cautions))),
         peaks=new.peaks or old.peaks,
         verdicts=old.verdicts,
+        budgets=old.budgets,
+        baselines=old.baselines,
         output=old.output if new.output is None else new.output,
     )
 
@@ -329,8 +368,8 @@ def profile(
         name: of the profile; ``None`` for the builder's.
         devices: one accelerator by name (``"cuda:0"``, ``"opencl:0"``, ``"any"``); ``None`` for the GPU if there is
             one, else a stand-in, on which budgets are not judged.
-        backend: ``"torch"``, ``"cupy"``, ``"opencl"``, ``"cuda"`` (cuda.core), ``"simulated"``, or a plugin's; ``None``
-            to find it from the builder.
+        backend: ``"torch"``, ``"cupy"``, ``"jax"``, ``"opencl"``, ``"cuda"`` (cuda.core), ``"simulated"``, or one of a
+            plugin's; ``None`` to find it from the builder.
         cpu: another builder for the CPU leg.
         reference: another builder to compare with on the same device.
         check: compare the legs' outputs: ``True``, ``dict(rtol=, atol=)`` or a function of both; ``None`` compares only

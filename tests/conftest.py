@@ -1,7 +1,7 @@
 """What all tests share.
 
-NumPy and torch are imported here, before any test: ``pytester`` restores ``sys.modules`` after each inner run, and a
-compiled module cannot be imported twice.
+NumPy, torch and JAX are imported here, before any test: ``pytester`` restores ``sys.modules`` after each inner run, and
+a compiled module cannot be imported twice.
 """
 
 from __future__ import annotations
@@ -26,6 +26,13 @@ with contextlib.suppress(ImportError):
     import pyopencl.array  # noqa: F401  # see above
 with contextlib.suppress(ImportError):
     import cuda.core  # noqa: F401  # see above
+
+with contextlib.suppress(ImportError):
+    import jax.extend.core  # see above
+    import jax.monitoring
+    import jax.numpy
+
+    jax.config.update("jax_num_cpu_devices", 2)  # has to be said before JAX starts: the second is a stand-in
 
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 

@@ -38,8 +38,10 @@ class Fake:
         host: str | None = None,
         stand_ins: Sequence[str] = (),
         unavailable: str | None = None,
+        on_request: tuple[str, ...] = (),
     ) -> None:
         self.name = name
+        self.on_request = on_request
         self.parameters = parameters
         self.frameworks = (name,) if frameworks is None else frameworks
         self.host = host or name
@@ -164,6 +166,22 @@ def test_device_with_two_frameworks_is_refused() -> None:
     with pytest.raises(WorkloadError, match="has jax and torch among its globals"):
         backend_name(beside(wants_device, "torch", "jax"), registry)
     assert backend_name(beside(wants_device, "jax"), registry) == "jax"
+
+
+@pytest.fixture
+def with_jax() -> Registry:
+    """A backend more, which serves ``xp`` only where it is named."""
+    return machine(jax=Fake("jax", ("device", "xp"), "cuda:0", "cpu", on_request=("xp",)))
+
+
+def test_a_parameter_that_is_served_on_request(with_jax: Registry) -> None:
+    """``xp`` stays CuPy's beside JAX, until somebody names JAX."""
+    assert backend_name(wants_xp, with_jax) == "cupy"
+    assert backend_name(beside(wants_xp, "jax"), with_jax) == "cupy"
+    assert backend_name(wants_xp, with_jax, "jax") == "jax"
+    assert backend_of(as_workload(wants_xp, servants=("xp",), backend="jax"), with_jax, None).name == "jax"
+    alone = Registry([Fake("jax", ("device", "xp"), "cpu", on_request=("xp",))])
+    assert backend_name(wants_xp, alone) == "jax"
 
 
 def test_a_parameter_of_a_third_party() -> None:
@@ -408,6 +426,14 @@ def test_another_builder_for_the_cpu(registry: Registry, cpu: Callable[..., Any]
 def test_a_cpu_builder_for_numpy_beside_torch(registry: Registry) -> None:
     """A sequential version may be written in NumPy, whatever the GPU leg is written in."""
     assert cpu_leg(registry, "torch", wants_device, cpu=wants_xp) == ("wants_xp", "numpy")
+
+
+def test_a_cpu_builder_for_numpy_beside_jax(with_jax: Registry) -> None:
+    """So too where the host could serve its parameter on request; the workload itself stays with its backend."""
+    assert cpu_leg(with_jax, "jax", wants_device, cpu=wants_xp) == ("wants_xp", "numpy")
+    assert cpu_leg(with_jax, "jax", wants_xp, backend="jax") == ("wants_xp", "jax")
+    own = Workload("own", wants_xp, "xp", backend="jax")
+    assert cpu_leg(with_jax, "jax", wants_device, cpu=own) == ("own", "jax")
 
 
 def test_a_cpu_workload_with_a_backend_of_its_own(registry: Registry) -> None:

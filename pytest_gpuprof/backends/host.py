@@ -166,6 +166,7 @@ class HostDevice:
     threads: Threads | None = None
     flop_counter: FlopCounter | None = None
     yardsticks: Yardsticks | None = None
+    fixed_threads: int | None = None
     lacks: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, info: DeviceInfo, arguments: Mapping[str, Any]) -> None:

@@ -17,12 +17,21 @@ def builtin_backends() -> tuple[Backend, ...]:
     """Return a fresh adapter for each framework that the package knows. No framework is imported by this."""
     from pytest_gpuprof.backends.cuda import CudaBackend
     from pytest_gpuprof.backends.cupy import CupyBackend
+    from pytest_gpuprof.backends.jax import JaxBackend
     from pytest_gpuprof.backends.numpy import NumpyBackend
     from pytest_gpuprof.backends.opencl import OpenclBackend
     from pytest_gpuprof.backends.simulated import SimulatedBackend
     from pytest_gpuprof.backends.torch import TorchBackend
 
-    return TorchBackend(), CupyBackend(), OpenclBackend(), CudaBackend(), NumpyBackend(), SimulatedBackend()
+    return (
+        TorchBackend(),
+        CupyBackend(),
+        JaxBackend(),
+        OpenclBackend(),
+        CudaBackend(),
+        NumpyBackend(),
+        SimulatedBackend(),
+    )
 
 
 class Registry:

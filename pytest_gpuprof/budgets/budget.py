@@ -1,179 +1,28 @@
-"""A budget: a limit on one statistic of one figure, maybe different per device.
-
-:data:`KINDS` is the table of the built-in keywords; a hook can add to it.
-"""
+"""A budget: a limit on one statistic of one figure, maybe different per device, or on its growth since earlier runs."""
 
 from __future__ import annotations
 
 import difflib
 import math
+import numbers
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
+from pytest_gpuprof.budgets.kinds import KINDS, Kind, Need, kinds_by_figure
 from pytest_gpuprof.core.environment import DeviceInfo
 from pytest_gpuprof.core.errors import BudgetError
-from pytest_gpuprof.core.quantities import Family, Unit, parse_quantity
-from pytest_gpuprof.core.results import Leg
+from pytest_gpuprof.core.quantities import parse_quantity
 
-__all__ = ["KINDS", "OPTIONS", "Budget", "Kind", "Need", "budgets_from", "key_for"]
+__all__ = ["KINDS", "OPTIONS", "Budget", "Key", "Kind", "Need", "budgets_from", "key_for", "merge"]
 
-Need = Literal[
-    "rounds",
-    "device events",
-    "transfers",
-    "memory",
-    "leak",
-    "energy",
-    "net energy",
-    "package energy",
-    "latency",
-    "flop count",
-]
-"""What has to be measured for a budget."""
+OPTIONS: Final = ("stat", "confidence", "reason", "enforce", "profile", "metric")
+"""Keywords of a budget marker that are no limits; they bind to the limits of the same marker, and ``metric`` to the
+``max_regression`` of it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What a budget keyword means.
-
-    Args:
-        keyword: as people write it.
-        figure: the ratio of a profile, or the metric of a leg, that it limits.
-        leg: the leg whose metric it is, ``None`` for a ratio of a profile.
-        unit: its base unit.
-        family: what evidence it rests on.
-        legs: the legs that have to be run.
-        needs: what has to be measured.
-        title: how a sentence calls the figure.
-        zero: whether a limit of zero makes sense.
-        work: the work that the workload has to declare, ``None`` if it need not.
-    """
-
-    keyword: str
-    figure: str
-    leg: Leg | None
-    unit: Unit
-    family: Family
-    legs: frozenset[Leg]
-    needs: frozenset[Need]
-    title: str
-    zero: bool = False
-    work: str | None = None
-
-    def __post_init__(self) -> None:
-        if not self.keyword.startswith(("min_", "max_")):
-            raise BudgetError(f"a budget's keyword begins with min_ or max_, not {self.keyword!r}")
-
-    @property
-    def at_least(self) -> bool:
-        """Whether the limit is a least value (``min_…``) or a greatest (``max_…``)."""
-        return self.keyword.startswith("min_")
-
-
-def _kind(
-    keyword: str,
-    figure: str,
-    leg: Leg | None,
-    unit: Unit,
-    family: Family,
-    legs: str,
-    needs: str,
-    title: str,
-    zero: bool = False,
-    work: str | None = None,
-) -> Kind:  # the rows of a table
-    words: tuple[Any, Any] = frozenset(legs.split()), frozenset(needs.split(", "))
-    return Kind(keyword, figure, leg, unit, family, words[0], words[1], title, zero, work)
-
-
-KINDS: Final[Mapping[str, Kind]] = {
-    kind.keyword: kind
-    for kind in (
-        _kind("min_speedup", "speedup", None, "x", "ratio", "cpu gpu", "rounds", "speedup"),
-        _kind(
-            "min_device_speedup",
-            "device_speedup",
-            None,
-            "x",
-            "device ratio",
-            "cpu gpu",
-            "rounds, device events",
-            "device speedup",
-        ),
-        _kind(
-            "min_speedup_over_reference",
-            "speedup_over_reference",
-            None,
-            "x",
-            "ratio",
-            "gpu reference",
-            "rounds",
-            "speedup over the reference",
-        ),
-        _kind(
-            "min_end_to_end_speedup",
-            "end_to_end_speedup",
-            None,
-            "x",
-            "ratio",
-            "cpu gpu",
-            "rounds, transfers",
-            "end-to-end speedup",
-        ),
-        _kind("max_gpu_time", "wall_time", "gpu", "s", "time", "gpu", "rounds", "GPU time"),
-        _kind(
-            "max_device_time", "device_time", "gpu", "s", "device time", "gpu", "rounds, device events", "device time"
-        ),
-        _kind("max_cpu_time", "wall_time", "cpu", "s", "cpu time", "cpu", "rounds", "CPU time"),
-        _kind("max_gpu_memory", "memory", "gpu", "B", "memory", "gpu", "memory", "GPU memory"),
-        _kind("max_gpu_workspace", "workspace", "gpu", "B", "memory", "gpu", "memory", "GPU workspace", zero=True),
-        _kind("max_cpu_memory", "memory", "cpu", "B", "memory", "cpu", "memory", "CPU memory"),
-        _kind("max_energy", "energy", "gpu", "J", "energy", "gpu", "energy", "energy"),
-        _kind("max_net_energy", "net_energy", "gpu", "J", "energy", "gpu", "energy, net energy", "net energy"),
-        _kind("max_power", "power", "gpu", "W", "energy", "gpu", "energy", "mean power"),
-        _kind(
-            "min_energy_ratio",
-            "energy_ratio",
-            None,
-            "x",
-            "energy",
-            "cpu gpu",
-            "energy, package energy",
-            "energy ratio (CPU package against GPU board + CPU package)",
-        ),
-        _kind("min_throughput", "throughput", None, "1/s", "time", "gpu", "rounds", "throughput"),
-        _kind("min_items_per_joule", "items_per_joule", None, "1/J", "energy", "gpu", "energy", "items per joule"),
-        _kind(
-            "min_compute_utilization",
-            "compute_utilization",
-            None,
-            "share",
-            "utilization",
-            "gpu",
-            "rounds, device events, flop count",
-            "compute utilization",
-            work="flops",
-        ),
-        _kind(
-            "min_bandwidth_utilization",
-            "bandwidth_utilization",
-            None,
-            "share",
-            "utilization",
-            "gpu",
-            "rounds, device events",
-            "bandwidth utilization",
-            work="bytes",
-        ),
-        _kind("max_leak", "leak", "gpu", "B", "memory", "gpu", "leak", "GPU memory gained per call", zero=True),
-    )
-}
-"""The built-in keywords."""
-
-OPTIONS: Final = ("stat", "confidence", "reason", "enforce", "profile")
-"""Keywords of a budget marker that are no limits; they bind to the limits of the same marker."""
+_USUAL_METRIC = "gpu_time"
+"""What ``max_regression`` compares where nobody says: what the test is about, on the device it is about."""
 
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
 _MIG = re.compile(r"\bMIG\b")
@@ -194,7 +43,10 @@ class Budget:
         reason: why this limit; printed when it is missed.
         enforce: ``False`` to judge without failing the test.
         profile: the name of the profile of the test that it binds to; ``None`` for every one.
+        metric: for ``max_regression``, the figure that must not have got worse: ``"gpu_time"`` (the default),
+            ``"speedup"``, ``"gpu_memory"``, …, any budget's keyword without ``min_`` or ``max_``.
         kind: what the keyword means; ``None`` looks it up among the built-in ones.
+        compared: what the metric means; ``None`` looks it up likewise. ``None`` for every other budget.
 
     Raises:
         BudgetError: for an unknown keyword, or a value that cannot be meant.
@@ -214,16 +66,39 @@ class Budget:
     reason: str = ""
     enforce: bool = True
     profile: str | None = None
+    metric: str = ""
     kind: Kind | None = field(default=None, repr=False)
+    compared: Kind | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind is None:
             object.__setattr__(self, "kind", _known(self.keyword, KINDS))
+        self._find_metric()
         self._check_options()
         if not self.limits:
             raise BudgetError(f"{self.keyword} is an empty mapping; give a limit per device name, or '*' for the rest")
 
+    def _find_metric(self) -> None:
+        """Let a regression mean its metric's figure, so that the same is measured as for a limit on that figure."""
+        if self.meaning.family != "regression":
+            if self.metric:
+                raise BudgetError(f"metric={self.metric!r} of {self.keyword}: only max_regression takes a metric")
+            return
+        metric = self.metric or _USUAL_METRIC
+        of = self.compared or _figure(metric, KINDS)
+        meaning = replace(
+            self.meaning, figure=of.figure, leg=of.leg, legs=of.legs, needs=of.needs, title=of.title, work=of.work
+        )
+        for name, value in (("metric", metric), ("compared", of), ("kind", meaning)):
+            object.__setattr__(self, name, value)
+
     def _check_options(self) -> None:
+        if self.compared is not None and (self.stat != "median" or self.confidence != 0.95):
+            option = f"stat={self.stat!r}" if self.stat != "median" else f"confidence={self.confidence!r}"
+            raise BudgetError(
+                f"{option} of {self.keyword}: runs are compared by their medians, and a regression has p < 0.001; "
+                f"give {self.keyword} in a marker of its own"
+            )
         quantile = self.quantile if isinstance(self.stat, str) else None
         if self.stat not in ("median", "mean") and quantile is None:
             raise BudgetError(f"stat={self.stat!r} of {self.keyword} is unknown; it takes 'median', 'mean' or 'p95'")
@@ -276,9 +151,34 @@ class Budget:
                 raise BudgetError(f"{self.keyword} has the key {name!r}; keys are device names, or '*' for the rest")
             what = self.keyword if name == "*" else f"{self.keyword}[{name!r}]"
             limits[name] = parse_quantity(value, self.meaning.unit, what=what, zero=self.meaning.zero)
+            if self.compared is not None and limits[name] >= 1:
+                raise BudgetError(f"{what} is {value!r}, which is not below 100%; write 0.05 or '5%'")
             if self.meaning.unit == "share" and limits[name] > 1:
                 raise BudgetError(f"{what} is {value!r}, which is more than the whole peak; write 0.4 or '40%'")
         return limits
+
+    @property
+    def as_written(self) -> dict[str, Any]:
+        """The budget as plain data, the limit as somebody wrote it; :meth:`from_written` takes it."""
+        limit = self.limit
+        plain = {key: _plain(each) for key, each in limit.items()} if isinstance(limit, Mapping) else _plain(limit)
+        options = {name: getattr(self, name) for name in OPTIONS}
+        return {"keyword": self.keyword, "limit": plain, **options}
+
+    @classmethod
+    def from_written(cls, written: Mapping[str, Any], kinds: Mapping[str, Kind] = KINDS) -> Budget:
+        """Return the budget that plain data describe.
+
+        Args:
+            written: what :attr:`as_written` returned; what is missing has its default.
+            kinds: the keywords there are.
+
+        Raises:
+            BudgetError: for an unknown keyword or a value that cannot be meant.
+        """
+        options = {name: written[name] for name in OPTIONS if written.get(name) not in (None, "")}
+        (budget,) = budgets_from({written["keyword"]: written["limit"], **options}, kinds)[0].values()
+        return budget
 
     def limit_for(self, device: DeviceInfo) -> float | None:
         """Return the limit on this device, ``None`` if nothing matches it."""
@@ -312,6 +212,23 @@ def _matches(key: str, device: DeviceInfo) -> bool:
     return re.search(rf"(?<![\w-]){words}(?![\w])", device.name, re.IGNORECASE) is not None
 
 
+def _plain(limit: Any) -> Any:
+    """Return a limit as a builtin: NumPy's numbers and fractions are numbers too."""
+    if isinstance(limit, str):
+        return str(limit)
+    return int(limit) if isinstance(limit, numbers.Integral) else float(limit)
+
+
+def _figure(metric: Any, kinds: Mapping[str, Kind]) -> Kind:
+    """Return what the figure of a metric means."""
+    figures = kinds_by_figure(kinds.values())
+    if metric in figures:
+        return figures[metric]
+    near = difflib.get_close_matches(str(metric), figures, n=1)
+    remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(figures)}"
+    raise BudgetError(f"metric={metric!r} of max_regression is no figure; {remedy}")
+
+
 def _known(keyword: str, kinds: Mapping[str, Kind]) -> Kind:
     if keyword in kinds:
         return kinds[keyword]
@@ -320,10 +237,31 @@ def _known(keyword: str, kinds: Mapping[str, Kind]) -> Kind:
     raise BudgetError(f"{keyword!r} is no budget; {remedy}")
 
 
+class Key(NamedTuple):
+    """What tells budgets apart: of two with the same key the nearer one holds."""
+
+    keyword: str
+    stat: str
+    profile: str | None
+    metric: str = ""
+
+
+class Cancelled(NamedTuple):
+    """Which budgets a marker takes back: those of a keyword, or only those of one profile or one metric."""
+
+    keyword: str
+    profile: str | None = None
+    metric: str | None = None
+
+    def means(self, key: Key) -> bool:
+        """Whether a budget is among them."""
+        return key.keyword == self.keyword and self.profile in (None, key.profile) and self.metric in (None, key.metric)
+
+
 def budgets_from(
     keywords: Mapping[str, Any], kinds: Mapping[str, Kind] = KINDS
-) -> tuple[dict[tuple[str, str, str | None], Budget], set[tuple[str, str | None]]]:
-    """Return the budgets of one marker, by (keyword, stat, profile), and the (keyword, profile) that it cancels.
+) -> tuple[dict[Key, Budget], set[Cancelled]]:
+    """Return the budgets of one marker, and those that it cancels.
 
     Args:
         keywords: as in the marker: limits, and options that bind to all of them. ``keyword=None`` cancels what a wider
@@ -334,17 +272,27 @@ def budgets_from(
         BudgetError: for an unknown keyword or a value that cannot be meant.
     """
     options = {name: keywords[name] for name in OPTIONS if name in keywords and keywords[name] is not None}
-    budgets: dict[tuple[str, str, str | None], Budget] = {}
-    cancelled: set[tuple[str, str | None]] = set()
+    metric = options.pop("metric", None)
+    budgets: dict[Key, Budget] = {}
+    cancelled: set[Cancelled] = set()
+    bound = metric is None
     for keyword, value in keywords.items():
         if keyword in OPTIONS:
             continue
         kind = _known(keyword, kinds)
+        compares = kind.family == "regression"
+        bound = bound or compares
         if value is None:
-            cancelled.add((keyword, options.get("profile")))
+            cancelled.add(Cancelled(keyword, options.get("profile"), metric if compares else None))
             continue
-        budget = Budget(keyword, value, kind=kind, **options)
-        budgets[(keyword, budget.stat, budget.profile)] = budget
+        if compares:
+            of = _figure(metric or _USUAL_METRIC, kinds)
+            budget = Budget(keyword, value, kind=kind, metric=metric or _USUAL_METRIC, compared=of, **options)
+        else:
+            budget = Budget(keyword, value, kind=kind, **options)
+        budgets[Key(keyword, budget.stat, budget.profile, budget.metric)] = budget
+    if not bound:
+        raise BudgetError(f"metric={metric!r} belongs to max_regression; add max_regression='5%', or drop the metric")
     return budgets, cancelled
 
 
@@ -355,12 +303,14 @@ def merge(layers: Iterable[Mapping[str, Any]], kinds: Mapping[str, Kind] = KINDS
     [{'*': 5.0}]
     >>> merge([{"min_speedup": 2}, {"min_speedup": None}])
     ()
+    >>> [b.metric for b in merge([{"max_regression": 0.05}, {"max_regression": 0.1, "metric": "energy"}])]
+    ['gpu_time', 'energy']
     """
-    held: dict[tuple[str, str, str | None], Budget] = {}
+    held: dict[Key, Budget] = {}
     for layer in layers:
         budgets, cancelled = budgets_from(layer, kinds)
-        for keyword, profile in cancelled:
-            for key in [key for key in held if key[0] == keyword and profile in (None, key[2])]:
+        for each in cancelled:
+            for key in [key for key in held if each.means(key)]:
                 del held[key]
         held.update(budgets)
     return tuple(held.values())

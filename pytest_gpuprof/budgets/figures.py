@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pytest_gpuprof.budgets.budget import KINDS, Kind
+from pytest_gpuprof.budgets.kinds import KINDS, Kind, figure_name, kinds_by_figure
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Measurement, Quality, Reading
 from pytest_gpuprof.stats.decision import mean_interval
@@ -33,20 +33,6 @@ class Figure:
     interval: tuple[float, float] | None
     rounds: int
     quality: Quality
-
-
-def figure_name(kind: Kind) -> str:
-    """Return what the figure of a budget is called.
-
-    >>> figure_name(KINDS["max_gpu_time"])
-    'gpu_time'
-    """
-    return kind.keyword[len("min_") :]
-
-
-def kinds_by_figure(kinds: Iterable[Kind] = tuple(KINDS.values())) -> Mapping[str, Kind]:
-    """Return the kind of each figure by its name; what is a comparison with a baseline is no figure itself."""
-    return {figure_name(kind): kind for kind in kinds if kind.family != "regression"}
 
 
 def reading_of(profile: Profile, kind: Kind) -> Reading:

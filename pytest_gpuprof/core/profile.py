@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
+from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.efficiency import FIGURES, Efficiency
 from pytest_gpuprof.core.environment import Environment
 from pytest_gpuprof.core.errors import Unavailable
@@ -50,6 +51,8 @@ class Profile:
         params: parameters given to the builder.
         not_judged: why budgets on the accelerator are not judged, empty if they are: a stand-in that nobody named.
         out_of_time: whether the session's time was used up before anything was measured.
+        budgets: what the verdicts are about, in their order, as plain data: a budget ``as_written``.
+        baselines: what figures were in earlier runs, by the figure's name, as far as a budget compares with them.
         output: what the GPU leg's callable returned at its first call, else the CPU leg's; not stored.
     """
 
@@ -72,6 +75,8 @@ class Profile:
     params: Mapping[str, Any] = field(default_factory=dict)
     not_judged: str = ""
     out_of_time: bool = False
+    budgets: tuple[Mapping[str, Any], ...] = ()
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
     output: Any = field(default=None, repr=False, compare=False)
     judge: Judge | None = field(default=None, repr=False, compare=False)
 
@@ -216,9 +221,11 @@ class Profile:
             raise Unavailable(f"profile {self.name!r} was read from a file, so nothing more can be measured on it")
         return self.judge.require(self, limits)
 
-    def with_verdicts(self, verdicts: tuple[Verdict, ...]) -> Profile:
-        """Return this profile with other verdicts."""
-        return replace(self, verdicts=verdicts)
+    def with_verdicts(
+        self, verdicts: tuple[Verdict, ...], budgets: tuple[Mapping[str, Any], ...] | None = None
+    ) -> Profile:
+        """Return this profile with other verdicts, and with the budgets that they are about, as written."""
+        return replace(self, verdicts=verdicts, budgets=self.budgets if budgets is None else budgets)
 
     def __str__(self) -> str:
         lines = [self.name]

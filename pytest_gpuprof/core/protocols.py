@@ -176,8 +176,9 @@ class Device(Protocol):
         random: the generators its builders may draw from.
         lacks: for an ability that is ``None`` and that a figure needs, the reason to show, by attribute name.
 
-    Two more abilities are looked for and need not be there at all: ``flop_counter`` (a :class:`FlopCounter`) and
-    ``yardsticks`` (:class:`Yardsticks`).
+    Three more are looked for and need not be there at all: ``flop_counter`` (a :class:`FlopCounter`), ``yardsticks``
+    (:class:`Yardsticks`), and ``fixed_threads``: with how many threads a CPU computes whose framework lets nobody
+    choose (``lacks["threads"]`` then says where to choose, with ``{}`` for the number).
     """
 
     @property
@@ -221,6 +222,9 @@ class Backend(Protocol):
         parameters: names of a builder's first parameter that it serves.
         frameworks: top-level modules that point to it when a builder's module has them among its globals.
         host: the backend that runs the CPU leg of its workloads; it has a device ``cpu``.
+
+    One more is looked for and need not be there: ``on_request``, those of its parameters that mean this backend only
+    where it is named.
     """
 
     @property

@@ -18,6 +18,7 @@ from pytest_gpuprof.core.quantities import METRICS, Family
 __all__ = [
     "Cause",
     "Caution",
+    "Change",
     "Leg",
     "Measurement",
     "Outcome",
@@ -32,6 +33,7 @@ Leg = Literal["cpu", "gpu", "reference"]
 Quality = Literal["measured", "derived", "estimated", "simulated", "given"]
 Cause = Literal["no device", "no reading", "not asked for"]
 Outcome = Literal["met", "missed", "inconclusive", "unavailable", "not enforced"]
+Change = Literal["", "new", "same", "improved", "regressed", "noisy", "incomparable", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,12 @@ class Verdict:
         profile: the name of the profile it is about.
         enforce: ``False`` for a budget that is judged without failing its test.
         cause: for ``"unavailable"``, whether the device is missing or only the reading.
+        metric: for a comparison with earlier runs, the figure that was compared, e.g. ``"gpu_time"``. ``limit``,
+            ``observed`` and ``interval`` are then how much worse it is, as a share; negative where it is better.
+        change: what became of it: ``"same"``, ``"improved"``, ``"regressed"``, ``"noisy"`` (measured again it was not
+            worse, or there is a doubt); or why there was nothing to compare with: ``"new"``, ``"incomparable"``,
+            ``"unreadable"``. Empty for other budgets, and where nothing was measured.
+        effect: how much worse it is, as a natural logarithm; ``None`` where there is no such number.
     """
 
     outcome: Outcome
@@ -304,3 +312,6 @@ class Verdict:
     profile: str = ""
     enforce: bool = True
     cause: Cause = "no reading"
+    metric: str = ""
+    change: Change = ""
+    effect: float | None = None

@@ -61,7 +61,14 @@ _VARIABLES: Mapping[str, tuple[str, ...]] = {
         "CUPY_CUDA_ARRAY_INTERFACE_SYNC",
     ),
     "opencl": ("POCL_MAX_PTHREAD_COUNT", "POCL_AFFINITY", "POCL_WORK_GROUP_METHOD"),
-    "jax": ("XLA_FLAGS", "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_ALLOCATOR"),
+    "jax": (
+        "NPROC",
+        "XLA_FLAGS",
+        "XLA_PYTHON_CLIENT_PREALLOCATE",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION",
+        "XLA_PYTHON_CLIENT_ALLOCATOR",
+        "XLA_PYTHON_CLIENT_USE_TFRT_GPU_CLIENT",
+    ),
 }
 """Environment variables that change speed, by the type or the backend of the device whose speed they change. One that
 is not set is no fact: its default belongs to the versions, which are facts."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, Final
@@ -15,9 +14,10 @@ from pytest_gpuprof.budgets.figures import figures_of, kinds_by_figure
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.placement import ANY
+from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
-from pytest_gpuprof.storage.codec import SCHEMA, builtins_of, profile_from
+from pytest_gpuprof.storage.codec import profile_from
 
 __all__ = ["Collected", "location_of", "property_pairs"]
 
@@ -66,15 +66,16 @@ def location_of(item: pytest.Item) -> dict[str, str | int]:
 class Collected:
     """The records as they come in, from this process or from xdist workers."""
 
-    def __init__(self, settings: Settings, extensions: Extensions, config: pytest.Config) -> None:
+    def __init__(self, settings: Settings, extensions: Extensions, config: pytest.Config, run: Run) -> None:
         self._settings = settings
         self._extensions = extensions
         self._base = config.invocation_params.dir
         self._records: dict[str, list[dict[str, Any]]] = {}
         self._unjudged: dict[str, int] = {}
+        self._unchanged: set[str] = set()
         self._outcomes: dict[str, str] = {}
         self._problems: dict[str, None] = {}
-        self._began = time.time()
+        self._run = run
 
     # -- collecting -------------------------------------------------------------------------------------------------
 
@@ -86,6 +87,8 @@ class Collected:
             return
         self._records[report.nodeid] = list(carried["records"])
         self._unjudged[report.nodeid] = carried["unjudged"]
+        if carried.get("unchanged"):
+            self._unchanged.add(report.nodeid)
         self._outcomes[report.nodeid] = report.outcome
         if carried.get("problem"):
             self._problems[carried["problem"]] = None
@@ -151,35 +154,27 @@ class Collected:
                 ] = None
                 session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
         found = counts(rows, 0)
-        if self._settings.strict and not (found["met"] or found["missed"] or found["inconclusive"]):
+        judged = found["met"] or found["missed"] or found["inconclusive"]
+        if self._settings.strict and not judged and not (self._nothing_changed() and not found["not enforced"]):
             self._problems["FAILED gpuprof: --gpu-profile-strict, and no budget was judged in this session"] = None
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _nothing_changed(self) -> bool:
+        """Whether all budgets there are belong to tests that are not measured, because they did not change."""
+        budgeted = {test for test, budgets in self._unjudged.items() if budgets}
+        return bool(budgeted) and budgeted <= self._unchanged
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the budgets by outcome."""
+        return counts(self._rows(), sum(self._unjudged.values()))
+
     def document(self) -> dict[str, Any]:
         """Return the run as it is so far."""
-        document: dict[str, Any] = builtins_of(
-            {
-                "schema": SCHEMA,
-                "version": __version__,
-                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "duration_s": time.time() - self._began,
-                "settings": {
-                    "devices": self._settings.devices,
-                    "strict": self._settings.strict,
-                    "inconclusive": self._settings.inconclusive,
-                    "unavailable": self._settings.unavailable,
-                    "workers": self._settings.workers,
-                },
-                "counts": counts(self._rows(), sum(self._unjudged.values())),
-                "records": [
-                    {**record, "outcome": self._outcomes[test]}
-                    for test, records in self._records.items()
-                    for record in records
-                ],
-            }
-        )
-        return document
+        records = [
+            {**record, "outcome": self._outcomes[test]} for test, records in self._records.items() for record in records
+        ]
+        return self._run.document(records, self.counts())
 
 
 def _shows_unicode(terminalreporter: pytest.TerminalReporter) -> bool:

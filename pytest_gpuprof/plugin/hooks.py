@@ -13,7 +13,7 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
     ("plan", "bool", None, "show what would be measured and how long it takes at most, and measure nothing"),
     ("devices", "string", "LIST",
      "accelerators, e.g. cuda:0,cuda:1 or opencl:0; 'any' takes a stand-in where there is no GPU (default: the GPU)"),
-    ("backend", "string", "NAME", "backend for builders that could mean several, e.g. torch or cupy"),
+    ("backend", "string", "NAME", "backend for builders that could mean several, e.g. torch or jax"),
     ("metrics", "string", "LIST",
      "what to measure besides what budgets need, of time,memory,energy,net-energy (default: time without a budget)"),
     ("energy", "string", ("quick", "standard", "strict"),
@@ -46,9 +46,12 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
     ("missing-baseline", "string", ("warn", "fail"),
      "what comparing with nothing does: no baseline was accepted, or no run is stored (default: warn)"),
     ("changed-since", "string", "REV",
-     "measure only tests whose files, or files they import, changed since this commit; others run once, unmeasured"),
+     "measure only tests whose files, or files they import, changed since this commit; others run once, unmeasured, "
+     "and their budgets are not judged, also under --gpu-profile-strict; implies --gpu-profile where it is on the "
+     "command line"),
     ("from", "string", "PATH",
-     "measure nothing; judge the records in this file, which were measured elsewhere from the same sources"),
+     "measure nothing; judge the records in this file, which were measured elsewhere from the same sources; implies "
+     "--gpu-profile where it is on the command line"),
     ("github", "string", ("auto", "off"),
      "write a step summary and annotations when GitHub Actions runs the tests (default: auto)"),
     ("peaks", "linelist", "DEVICE: RATE=…",

@@ -17,7 +17,17 @@ from pytest_gpuprof.budgets.budget import Budget, Kind, merge
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.core.profile import Profile
 
-__all__ = ["PROFILE_OPTIONS", "STATE", "TestState", "check_options", "read_markers"]
+__all__ = [
+    "FIXTURES",
+    "PROFILE_OPTIONS",
+    "STATE",
+    "TestState",
+    "check_options",
+    "concerns_us",
+    "matches",
+    "read_markers",
+    "without_group",
+]
 
 PROFILE_OPTIONS = (
     "name",
@@ -92,7 +102,7 @@ def read_markers(item: pytest.Item, rules: Sequence[tuple[str, Mapping[str, Any]
     for marker in reversed(list(item.iter_markers("gpu_profile"))):
         _keywords_only("gpu_profile", marker)
         options |= check_options(marker.kwargs, "the gpu_profile marker")
-    layers = [keywords for pattern, keywords in rules if _matches(pattern, item)]
+    layers = [keywords for pattern, keywords in rules if matches(pattern, item.nodeid)]
     layers += [_keywords_only("gpu_budget", marker) for _, marker in reversed(markers)]
     own = [marker for node, marker in markers if node is item]
     before = item.stash.get(STATE, None)
@@ -127,9 +137,25 @@ def check_options(options: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     return options
 
 
-def _matches(pattern: str, item: pytest.Item) -> bool:
-    """Whether an ini pattern means a test: by its whole node id, its file, or its file and function."""
-    nodeid = re.sub(r"@[^\]@:]*$", "", item.nodeid)  # xdist's loadgroup appends @group
+def concerns_us(item: pytest.Item) -> bool:
+    """Whether a test measures something or has a budget."""
+    return bool(FIXTURES.intersection(getattr(item, "fixturenames", ()))) or (
+        item.get_closest_marker("gpu_budget") is not None
+    )
+
+
+def without_group(nodeid: str) -> str:
+    """Return a node id without the ``@group`` that xdist's loadgroup appends."""
+    return re.sub(r"@[^\]@:]*$", "", nodeid)
+
+
+def matches(pattern: str, nodeid: str) -> bool:
+    """Whether an ini pattern means a test: by its whole node id, its file, or its file and function.
+
+    >>> matches("tests/*::test_a", "tests/test_it.py::test_a[3]")
+    True
+    """
+    nodeid = without_group(nodeid)
     literal = pattern.replace("[", "[[]")  # fnmatch's only other special character would be a range
     path, _, rest = nodeid.partition("::")
     candidates = (nodeid, path, f"{path}::{rest.partition('[')[0]}", rest)

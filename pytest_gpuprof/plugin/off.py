@@ -5,7 +5,7 @@ Registered when the first test uses a fixture of ours, so that a run without suc
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,28 +24,91 @@ from pytest_gpuprof.plugin.tally import KEY, OFF, say_unjudged
 from pytest_gpuprof.plugin.use import body_as_workload
 from pytest_gpuprof.profiler import Profiler
 
-__all__ = ["Off"]
+__all__ = ["Off", "Once", "skipping_what_is_missing"]
 
 
-class Off:
-    """Runs workloads once."""
+class Once:
+    """Runs workloads once, and judges nothing.
+
+    Args:
+        profiler: what makes jobs of workloads, and runs them.
+        why: nothing is measured, as the end of "unavailable, because …".
+        count: told how many budgets of a test were met and not judged.
+    """
 
     enabled = False
+
+    def __init__(self, profiler: Callable[[], Profiler], why: str, count: Callable[[pytest.Item, int], None]) -> None:
+        self._profiler = profiler
+        self._why = why
+        self._count = count
+
+    def prepare(self, item: pytest.Item) -> None:
+        """Do nothing: the markers were read before any fixture was set up."""
+
+    def profile(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Profile:
+        """Run the workload once on the best device there is."""
+        profiler, state = self._profiler(), item.stash[STATE]
+        jobs = profiler.jobs(workload, **{**state.options, **options})
+        self._count(item, len(state.budgets_of(jobs[0].name)))
+        judge = _CountingJudge(profiler.extensions, lambda count: self._count(item, count))
+        return replace(profiler.run_once(jobs[0], self._why), judge=judge)
+
+    def runs_body_of(self, item: pytest.Function) -> bool:
+        """Call the body of a test that requests ``gpu_profile_device`` with a device, and what it returns once."""
+        if "gpu_profile_device" not in item.fixturenames:
+            return False
+        self.profile(item, body_as_workload(item), {})
+        return True
+
+
+class _CountingJudge:
+    """Judges nothing, but refuses what could never be judged, and counts it."""
+
+    def __init__(self, extensions: Extensions, count: Callable[[int], None]) -> None:
+        self._extensions = extensions
+        self._count = count
+
+    def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
+        try:
+            self._count(len(merge([limits], self._extensions.kinds)))
+        except UsageError as error:
+            fail(str(error))
+        return profile
+
+
+def skipping_what_is_missing() -> Generator[None, object, object]:
+    """Turn a figure that nobody measured into a skip, with the reason; what cannot be meant fails in one sentence."""
+    __tracebackhide__ = True
+    try:
+        return (yield)
+    except Unavailable as error:
+        skip = pytest.skip.Exception(str(error), _use_item_location=True)
+    except UsageError as error:
+        fail(str(error))
+    raise skip
+
+
+class Off(Once):
+    """Runs every workload of a run once."""
 
     def __init__(self, config: pytest.Config) -> None:
         settings = Settings.of(config)
         if not config.pluginmanager.has_plugin(BUILTIN):  # it is there with --gpu-profile-xdist=off
             config.pluginmanager.register(Builtin(), BUILTIN)
-        self._profiler = Profiler(
+        profiler = Profiler(
             extensions=Extensions(config.hook),
             devices=settings.devices,
             backend=settings.backend,
             only_devices_name=True,
         )
+        super().__init__(lambda: profiler, OFF, self._add)
+        self._kinds = profiler.extensions.kinds
         self._rules = settings.budgets
         self._budgets = 0
 
-    # -- what fixtures do -------------------------------------------------------------------------------------------
+    def _add(self, item: pytest.Item, count: int) -> None:
+        self._budgets += count
 
     def prepare(self, item: pytest.Item) -> None:
         """Read the markers of a test; what is wrong in them fails it before it does anything.
@@ -53,22 +116,7 @@ class Off:
         Raises:
             UsageError: with what is wrong.
         """
-        read_markers(item, self._rules, self._profiler.extensions.kinds)
-
-    def profile(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Profile:
-        """Run the workload once on the best device there is."""
-        state = item.stash[STATE]
-        jobs = self._profiler.jobs(workload, **{**state.options, **options})
-        self._budgets += len(state.budgets_of(jobs[0].name))
-        return replace(self._profiler.run_once(jobs[0]), judge=self)
-
-    def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
-        """Judge nothing, but refuse what could never be judged, and count it."""
-        try:
-            self._budgets += len(merge([limits], self._profiler.extensions.kinds))
-        except UsageError as error:
-            fail(str(error))
-        return profile
+        read_markers(item, self._rules, self._kinds)
 
     # -- hooks ------------------------------------------------------------------------------------------------------
 
@@ -76,21 +124,12 @@ class Off:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Turn a figure that nobody measured into a skip, with the reason."""
         __tracebackhide__ = True
-        try:
-            return (yield)
-        except Unavailable as error:
-            skip = pytest.skip.Exception(str(error), _use_item_location=True)
-        except UsageError as error:
-            fail(str(error))
-        raise skip
+        return (yield from skipping_what_is_missing())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
         """Call the body of a test that requests ``gpu_profile_device`` with a device, and what it returns once."""
-        if "gpu_profile_device" not in pyfuncitem.fixturenames:
-            return None
-        self.profile(pyfuncitem, body_as_workload(pyfuncitem), {})
-        return True
+        return self.runs_body_of(pyfuncitem) or None
 
     @pytest.hookimpl
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -12,6 +12,7 @@ from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import METRICS_ASKED, needs_of
 from pytest_gpuprof.plugin.markers import FIXTURES, STATE, TestState, read_markers
 from pytest_gpuprof.plugin.settings import Settings
+from pytest_gpuprof.plugin.use import INSTEAD
 
 __all__ = ["EnergyNotice", "Planning", "energy_line"]
 
@@ -40,6 +41,9 @@ class Planning:
         energetic: list[float] = []
         for item in session.items:
             if not FIXTURES.intersection(getattr(item, "fixturenames", ())):
+                continue
+            if INSTEAD in item.stash:
+                rows.append([item.nodeid, f"nothing: unchanged since {self._settings.changed_since}", ""])
                 continue
             try:
                 read_markers(item, self._settings.budgets, self._extensions.kinds)
@@ -130,7 +134,7 @@ class EnergyNotice:
         """Add up the tests that measure energy; what is wrong in a marker is told when its test runs."""
         seconds: list[float] = []
         for item in items:
-            if not FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            if not FIXTURES.intersection(getattr(item, "fixturenames", ())) or INSTEAD in item.stash:
                 continue
             try:
                 read_markers(item, self._settings.budgets, self._extensions.kinds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -16,16 +17,21 @@ from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin import outcome
 from pytest_gpuprof.plugin.collecting import Collected, location_of, property_pairs
-from pytest_gpuprof.plugin.journal import Journal
+from pytest_gpuprof.plugin.comparing import Comparing, Comparison, Found
+from pytest_gpuprof.plugin.journal import Journal, store_name
 from pytest_gpuprof.plugin.locks import DeviceLocks
-from pytest_gpuprof.plugin.markers import FIXTURES, STATE, TestState, read_markers
+from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers
 from pytest_gpuprof.plugin.progress import Progress
+from pytest_gpuprof.plugin.quarantine import Quarantine, is_quarantined, spare, today
+from pytest_gpuprof.plugin.selection import selection_of
+from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings, check_exports
 from pytest_gpuprof.plugin.switch import BUILTIN, SESSION, TALLY
 from pytest_gpuprof.plugin.tally import NOT_UNDER_XDIST, Tally
 from pytest_gpuprof.plugin.termination import Termination, without_our_frames
-from pytest_gpuprof.plugin.use import body_as_workload
+from pytest_gpuprof.plugin.use import INSTEAD, body_as_workload
 from pytest_gpuprof.profiler import Profiler
+from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.codec import record_of
 
 __all__ = ["Session", "start"]
@@ -48,26 +54,46 @@ def start(config: pytest.Config) -> None:
     config.pluginmanager.register(Builtin(), BUILTIN)
     config.pluginmanager.register(Termination(), "gpuprof-termination")
     extensions = Extensions(config.hook)
+    run = Run(config, settings)
+    comparing = Comparing(settings, config.rootpath, extensions.kinds, run)
+    session = Session(config, settings, extensions, run, comparing)
+    if settings.changed_since and not (settings.workers and settings.xdist == "off"):
+        from pytest_gpuprof.plugin.changed import Changed
+
+        config.pluginmanager.register(Changed(config, settings.changed_since, session.measuring), "gpuprof-changed")
     if settings.plan_only:
         from pytest_gpuprof.plugin.planning import Planning
 
         config.pluginmanager.register(Planning(settings, extensions), "gpuprof-planning")
         return
+    if settings.quarantine:
+        selection = selection_of(config)
+        config.pluginmanager.register(Quarantine(settings.quarantine, selection, today()), "gpuprof-quarantine")
+    found = Found()
     if settings.worker is None:
         check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
-        collected = Collected(settings, extensions, config)
+        collected = Collected(settings, extensions, config, run)
+        if settings.store != NOWHERE and not (settings.workers and settings.xdist == "off"):
+            from pytest_gpuprof.plugin.storing import Storing
+
+            # before what collects, so that it comes after it: the last registered is the first called
+            config.pluginmanager.register(Storing(config, settings, run, collected.counts), "gpuprof-storing")
         config.pluginmanager.register(collected, "gpuprof-collected")
         if settings.github:
             from pytest_gpuprof.plugin.github import GitHub
 
             config.pluginmanager.register(GitHub(collected.document, config.rootpath), "gpuprof-github")
+        config.pluginmanager.register(run, "gpuprof-run")
+        if comparing.check():
+            config.pluginmanager.register(Comparison(comparing, found, config), "gpuprof-comparison")
     if settings.workers and settings.xdist == "off":  # the fixtures find no session, and run each workload once
         if settings.is_controller:
             config.pluginmanager.register(Tally(NOT_UNDER_XDIST), TALLY)
         return
     if settings.is_controller:
         return
-    config.pluginmanager.register(Session(config, settings, extensions), SESSION)
+    config.pluginmanager.register(session, SESSION)
+    config.pluginmanager.register(found, "gpuprof-found")
     if settings.worker is None:
         from pytest_gpuprof.plugin.planning import EnergyNotice
 
@@ -81,16 +107,26 @@ class Session:
 
     enabled = True
 
-    def __init__(self, config: pytest.Config, settings: Settings, extensions: Extensions) -> None:
+    def __init__(
+        self, config: pytest.Config, settings: Settings, extensions: Extensions, run: Run, comparing: Comparing
+    ) -> None:
         self._settings = settings
         self._extensions = extensions
         self._progress = Progress(config, settings)
         self._locks = DeviceLocks(settings.workers)
-        self._journal = Journal(config.rootpath, settings.worker)
+        self._root = config.rootpath
+        self._run = run
+        self._comparing = comparing
         self._profiler: Profiler | None = None
         self._began_s = time.monotonic()
 
-    def _measuring(self) -> Profiler:
+    @cached_property
+    def _journal(self) -> Journal:
+        """The journal of this process; its head is known when the session has started."""
+        settings = self._settings
+        return Journal(self._root, settings.worker, self._run.head, store_name(settings.store, self._root))
+
+    def measuring(self) -> Profiler:
         """Return the profiler of this run; no backend is asked for anything before the first workload."""
         if self._profiler is None:
             settings = self._settings
@@ -103,6 +139,7 @@ class Session:
                 peaks=settings.peaks,
                 exclusive=self._locks,
                 watch=self._progress.say,
+                before=self._comparing.before,
                 only_devices_name=True,
             )
         return self._profiler
@@ -127,13 +164,13 @@ class Session:
         """Measure a workload for a test, judge the budgets that bind to it, and return its first profile."""
         __tracebackhide__ = True
         state = item.stash[STATE]
-        profiler = self._measuring()
+        profiler = self.measuring()
         jobs = profiler.jobs(workload, **{**state.options, **options})
         measured = []
         for job in jobs:
             if job.name in state.profiles:
                 raise UsageError(f"the test has two profiles called {job.name!r}; give each its own with name=")
-            budgets = state.budgets_of(job.name)
+            job, budgets = self._comparing.with_implied(job, state.budgets_of(job.name))
             with self._progress.of(job.name):
                 left_s = self._settings.session_time_s - (time.monotonic() - self._began_s)
                 if left_s <= 0:
@@ -141,6 +178,7 @@ class Session:
                 else:
                     job = replace(job, plan=job.plan.with_(max_time_s=min(job.plan.max_time_s, left_s)))
                     taken = profiler.measure(job, budgets, owner=item.nodeid)
+            taken = self._spared(item, taken)
             state.profiles[job.name] = taken
             measured.append(replace(taken, judge=_TestJudge(self, item, job)))
         return measured[0]
@@ -153,15 +191,21 @@ class Session:
         try:
             budgets: tuple[Budget, ...] = merge([limits], self._extensions.kinds)
             with self._progress.of(job.name):
-                judged = self._measuring().require(job, known, budgets, owner=item.nodeid)
+                judged = self.measuring().require(job, known, budgets, owner=item.nodeid)
         except UsageError as error:
             outcome.fail(str(error))
+        judged = self._spared(item, judged, since=len(known.verdicts))
         state.profiles[job.name] = judged
         new = judged.verdicts[len(known.verdicts) :]
         failure = outcome.fails([(verdict, judged) for verdict in new], self._settings)
         if failure is not None:
             raise failure
         return replace(judged, judge=profile.judge)
+
+    def _spared(self, item: pytest.Item, profile: Profile, since: int = 0) -> Profile:
+        """Return a profile of which the new verdicts fail nothing, if the test is in quarantine."""
+        failing = [each for each in profile.verdicts[since:] if outcome.fails([(each, profile)], self._settings)]
+        return spare(item, profile, failing, since=since)
 
     # -- hooks ------------------------------------------------------------------------------------------------------
 
@@ -170,7 +214,7 @@ class Session:
         """With ``--gpu-profile-only``, leave the other tests out."""
         if not self._settings.only:
             return
-        kept = [item for item in items if _concerns_us(item)]
+        kept = [item for item in items if concerns_us(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         items[:] = kept
 
@@ -182,36 +226,36 @@ class Session:
             read_markers(item, self._settings.budgets, self._extensions.kinds)
         except UsageError as error:
             outcome.fail(str(error))
-        return (yield from self._told_plainly())
+        return (yield from self._told_plainly(item))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Run the test, then apply the verdicts on what it measured."""
         __tracebackhide__ = True
         state = item.stash.get(STATE, None)
-        if state is None:
+        if state is None or INSTEAD in item.stash:
             return (yield)
-        result = yield from self._told_plainly()
+        result = yield from self._told_plainly(item)
         _check_complete(state)
         outcome.apply(state.profiles, self._settings)
         return result
 
-    def _told_plainly(self) -> Generator[None, object, object]:
+    def _told_plainly(self, item: pytest.Item) -> Generator[None, object, object]:
         """Turn our exceptions, which a fixture or a body may meet, into outcomes that need no traceback."""
         __tracebackhide__ = True
         try:
             return (yield)
         except Unavailable as error:
-            raise self._missing(str(error)) from None
+            raise self._missing(item, str(error)) from None
         except (UsageError, OutputsDiffer, MeasurementError) as error:
             outcome.fail(str(error))
         except BaseException as error:
             error.__traceback__ = without_our_frames(error.__traceback__)
             raise
 
-    def _missing(self, reason: str) -> BaseException:
+    def _missing(self, item: pytest.Item, reason: str) -> BaseException:
         """Return what a figure that is missing does to a test: skip it, or under strict fail it."""
-        if self._settings.strict:
+        if self._settings.strict and not _is_excused(item):
             return outcome.GpuBudgetUnjudged(reason, pytrace=False)
         return pytest.skip.Exception(reason, _use_item_location=True)
 
@@ -219,7 +263,7 @@ class Session:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
         """Measure the body of a test that requests ``gpu_profile_device``."""
         __tracebackhide__ = True
-        if "gpu_profile_device" not in pyfuncitem.fixturenames:
+        if "gpu_profile_device" not in pyfuncitem.fixturenames or INSTEAD in pyfuncitem.stash:
             return None
         self.profile(pyfuncitem, body_as_workload(pyfuncitem), {})
         return True
@@ -259,8 +303,15 @@ class Session:
         if carried is None or hasattr(report, "context"):
             return
         for record in carried["records"]:
-            self._journal.append(record)
-        carried["problem"] = self._journal.problem
+            self._journal.append({**record, "outcome": report.outcome})
+        if carried["records"]:
+            carried["problem"] = self._journal.problem
+
+    @pytest.hookimpl
+    def pytest_unconfigure(self) -> None:
+        """Let go of the journal, if there is one."""
+        if "_journal" in self.__dict__:
+            self._journal.close()
 
 
 class NoSkips:
@@ -285,7 +336,7 @@ def _without_skip(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     except pytest.skip.Exception as skip:
         state = item.stash.get(STATE, None)
-        if state is None or not state.budgets:
+        if state is None or not state.budgets or _is_excused(item):
             raise
         reason = str(skip)
     raise outcome.GpuBudgetUnjudged(
@@ -293,10 +344,9 @@ def _without_skip(item: pytest.Item) -> Generator[None, object, object]:
     )
 
 
-def _concerns_us(item: pytest.Item) -> bool:
-    return bool(FIXTURES.intersection(getattr(item, "fixturenames", ()))) or (
-        item.get_closest_marker("gpu_budget") is not None
-    )
+def _is_excused(item: pytest.Item) -> bool:
+    """Whether strict asks nothing of a test: it is in quarantine, or nothing of it changed and it is not measured."""
+    return is_quarantined(item) or INSTEAD in item.stash
 
 
 def _check_complete(state: TestState) -> None:

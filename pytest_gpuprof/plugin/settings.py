@@ -13,15 +13,14 @@ from typing import Any, Literal
 import pytest
 
 from pytest_gpuprof.ceilings import Ceilings
+from pytest_gpuprof.core.baseline import FILE_NAME
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.job import needs_of
+from pytest_gpuprof.plugin.quarantine import EXAMPLE, Quarantined, quarantined, today
 from pytest_gpuprof.plugin.switch import option
 from pytest_gpuprof.sampling.plan import ENERGY_PRESETS, Plan
 
-__all__ = ["BASELINES", "COLUMNS", "Export", "Settings", "budget_rules"]
-
-BASELINES = "gpuprof-baselines.json"
-"""Where accepted baselines are, below the project's folder."""
+__all__ = ["COLUMNS", "Export", "Settings", "budget_rules"]
 
 Policy = Literal["warn", "fail", "skip"]
 
@@ -89,7 +88,7 @@ class Settings:
     compare_figures: tuple[str, ...]
     max_regression: str
     missing_baseline: Literal["warn", "fail"]
-    quarantine: tuple[str, ...]
+    quarantine: tuple[Quarantined, ...]
     changed_since: str | None
     evidence: str | None
     evidence_paths: tuple[str, ...]
@@ -146,13 +145,15 @@ class Settings:
             budgets=tuple(budget_rules(config.getini("gpu_profile_budgets") or ())),
             peaks=_peaks(get("peaks") or ()),
             store=get("store") or None,
-            baselines=get("baselines") or BASELINES,
+            baselines=get("baselines") or FILE_NAME,
             compare=get("compare") or None,
             compare_figures=_list(get("compare_figures")) or ("gpu_time",),
             max_regression=get("max_regression") or "5%",
             missing_baseline=_choice("missing-baseline", get("missing_baseline"), ("warn", "fail"))
             or ("fail" if strict else "warn"),
-            quarantine=tuple(config.getini("gpu_profile_quarantine") or ()),
+            quarantine=quarantined(
+                budget_rules(config.getini("gpu_profile_quarantine") or (), "gpu_profile_quarantine", EXAMPLE), today()
+            ),
             changed_since=get("changed_since") or None,
             evidence=get("from") or None,
             evidence_paths=tuple(config.getini("gpu_profile_evidence_paths") or ()),
@@ -280,7 +281,10 @@ def _assignments(text: str, line: str, name: str) -> list[tuple[str, Any]]:
     for part in _split(text):
         keyword, equals, value = part.partition("=")
         if not equals or not keyword.strip().isidentifier():
-            raise UsageError(f"{name} has {part.strip()!r} in the line {line!r}; write keyword=value")
+            raise UsageError(
+                f"{name} has {part.strip()!r} in the line {line!r}; write keyword=value, and quote a value that has a "
+                "comma"
+            )
         found.append((keyword.strip(), _value(value.strip())))
     return found
 

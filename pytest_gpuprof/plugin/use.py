@@ -18,7 +18,7 @@ from pytest_gpuprof.plugin.markers import check_options
 from pytest_gpuprof.plugin.outcome import fail
 from pytest_gpuprof.plugin.switch import SESSION
 
-__all__ = ["GpuProfile", "Run", "body_as_workload", "measuring_for"]
+__all__ = ["INSTEAD", "GpuProfile", "Run", "body_as_workload", "measuring_for"]
 
 
 class Run(Protocol):
@@ -33,10 +33,14 @@ class Run(Protocol):
         """Run a workload for a test, and return its profile."""
 
 
+INSTEAD = pytest.StashKey[Run]()
+"""How a test's workloads are run in place of how those of the others are: once, in a run that measures."""
+
+
 def measuring_for(item: pytest.Item) -> Run:
     """Return how a test's workloads are run; without ``--gpu-profile`` that is made when the first test wants it."""
     manager = item.config.pluginmanager
-    found: Run | None = manager.get_plugin(SESSION)
+    found: Run | None = item.stash.get(INSTEAD, None) or manager.get_plugin(SESSION)
     try:
         if found is None:
             from pytest_gpuprof.plugin.off import Off

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from pytest_gpuprof.storage.document import write_document
 
 __all__ = ["JsonReport"]
 
@@ -15,16 +14,9 @@ class JsonReport:
     """Our own format: everything that was measured and judged."""
 
     def write(self, document: Mapping[str, Any], path: str) -> None:
-        """Write the document whole or not at all: to a neighbouring file first, which then takes the name.
+        """Write the document whole or not at all.
 
         Raises:
             OSError: if it cannot be written.
         """
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            beside.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_document(document, path)

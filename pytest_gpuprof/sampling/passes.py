@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pytest_gpuprof.core.errors import Unavailable
 from pytest_gpuprof.core.protocols import FlopCounter
 from pytest_gpuprof.core.results import Caution, Quality, Reading
 from pytest_gpuprof.sampling.legs import LegPlan, built
@@ -41,6 +42,9 @@ def flops_pass(plan: LegPlan, counter: FlopCounter, *, threads: int, quality: Qu
         try:
             counted = counter.count(leg.function)
             plan.device.synchronize()
+        except Unavailable as reason:
+            why = f"{counter.name} cannot tell: {reason}; or give flops= yourself"
+            return PassResult({"flops": Reading.unavailable(why)}, calls=2)
         except Exception as error:  # the call went well before it was watched
             why = f"{counter.name} failed ({type(error).__name__}: {error}); give flops= yourself"
             return PassResult({"flops": Reading.unavailable(why)}, calls=2)

@@ -7,15 +7,21 @@ come out, of exactly these types: a NumPy float, which is a ``float``, would kil
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
+from pytest_gpuprof.budgets.budget import Budget
+from pytest_gpuprof.budgets.figures import figures_of
+from pytest_gpuprof.budgets.kinds import KINDS, Kind
+from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Environment
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.core.profile import DERIVED, Profile
 from pytest_gpuprof.core.results import Caution, Measurement, Reading, Round, Verdict
+from pytest_gpuprof.storage.conditions import conditions_of
 
-__all__ = ["SCHEMA", "builtins_of", "profile_from", "record_of"]
+__all__ = ["SCHEMA", "budgets_from_record", "builtins_of", "cautions_from", "completed", "profile_from", "record_of"]
 
 SCHEMA = "pytest-gpuprof/1"
 """Version of the format. It is raised when a reader of the old format would misread the new one."""
@@ -45,13 +51,16 @@ def builtins_of(value: Any) -> Any:
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
 
 
-def record_of(profile: Profile, *, test: str = "", attempt: int = 1) -> dict[str, Any]:
+def record_of(
+    profile: Profile, *, test: str = "", attempt: int = 1, kinds: Iterable[Kind] = tuple(KINDS.values())
+) -> dict[str, Any]:
     """Return a profile and its verdicts as builtins.
 
     Args:
         profile: what was measured.
         test: the node id of the test, empty outside pytest.
         attempt: how often the test has been run, for reruns.
+        kinds: the budgets there are: their figures can be compared with those of other runs.
     """
     record: dict[str, Any] = builtins_of(
         {
@@ -78,9 +87,31 @@ def record_of(profile: Profile, *, test: str = "", attempt: int = 1) -> dict[str
             "not_judged": profile.not_judged,
             "out_of_time": profile.out_of_time,
             "environment": {"identity": profile.environment.identity, "state": profile.environment.state},
+            "conditions": conditions_of(profile),
+            "figures": _figures(profile, kinds),
+            "budgets": profile.budgets,
+            "baselines": {figure: _baseline(baseline) for figure, baseline in profile.baselines.items()},
         }
     )
     return record
+
+
+def _figures(profile: Profile, kinds: Iterable[Kind]) -> dict[str, Any]:
+    return {
+        name: {
+            "value": figure.value,
+            "interval": figure.interval,
+            "rounds": figure.rounds,
+            "quality": figure.quality,
+        }
+        for name, figure in figures_of(profile, kinds).items()
+    }
+
+
+def _baseline(baseline: Baseline) -> dict[str, Any]:
+    if baseline.absence:
+        return {"absence": baseline.absence, "reason": baseline.reason}
+    return {"values": baseline.values, "source": baseline.source}
 
 
 def _short(value: Any) -> Any:
@@ -146,6 +177,9 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "profile": verdict.profile,
         "enforce": verdict.enforce,
         "cause": verdict.cause,
+        "metric": verdict.metric,
+        "change": verdict.change,
+        "effect": verdict.effect,
     }
 
 
@@ -174,6 +208,62 @@ def profile_from(record: Mapping[str, Any]) -> Profile:
         raise UsageError(f"the record is damaged ({type(error).__name__}: {error}); measure again") from error
 
 
+def completed(record: Mapping[str, Any], kinds: Iterable[Kind] = tuple(KINDS.values())) -> Mapping[str, Any]:
+    """Return a record with its conditions and figures; one that was written before records had them gets them now.
+
+    Raises:
+        UsageError: as :func:`profile_from`.
+    """
+    if "conditions" in record and "figures" in record:
+        return record
+    profile = profile_from(record)
+    added: dict[str, Any] = builtins_of({"conditions": conditions_of(profile), "figures": _figures(profile, kinds)})
+    return {**record, **added}
+
+
+def budgets_from_record(record: Mapping[str, Any], kinds: Mapping[str, Kind] = KINDS) -> tuple[Budget, ...]:
+    """Return the budgets that were judged on a record, so that they can be judged on it again.
+
+    Args:
+        record: as :func:`record_of` returned it; one from before records had budgets has none.
+        kinds: the keywords there are.
+
+    Raises:
+        BudgetError: for a keyword that is unknown here, because a plugin that brought it is not installed.
+        UsageError: if the record is damaged.
+    """
+    try:
+        return tuple(Budget.from_written(written, kinds) for written in record.get("budgets", ()))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UsageError(f"the record is damaged ({type(error).__name__}: {error}); measure again") from error
+
+
+def cautions_from(record: Mapping[str, Any]) -> tuple[Caution, ...]:
+    """Return the doubts that a record holds."""
+    return tuple(
+        Caution(
+            each["code"],
+            each["message"],
+            each["remedy"],
+            frozenset((family, outcome) for family, outcome in each["spoils"]),
+            None if each["legs"] is None else frozenset(each["legs"]),
+        )
+        for each in record["cautions"]
+    )
+
+
+def _verdict_from(part: Mapping[str, Any]) -> Verdict:
+    known = {each.name for each in fields(Verdict)}
+    given = {name: value for name, value in part.items() if name in known}  # a newer writer may know more
+    return Verdict(**{**given, "interval": _pair(part["interval"])})
+
+
+def _baseline_from(part: Mapping[str, Any]) -> Baseline:
+    if "absence" in part:
+        return Baseline(absence=part["absence"], reason=part["reason"])
+    return Baseline(tuple(part["values"]), part["source"])
+
+
 def _profile(record: Mapping[str, Any]) -> Profile:
     legs = {leg: _measurement_from(leg, part) for leg, part in record["legs"].items()}
     work, environment = record["work"], record["environment"]
@@ -184,17 +274,8 @@ def _profile(record: Mapping[str, Any]) -> Profile:
         legs["reference"],
         backend=record["backend"],
         stop_reason=record["stop_reason"],
-        verdicts=tuple(Verdict(**{**each, "interval": _pair(each["interval"])}) for each in record["verdicts"]),
-        cautions=tuple(
-            Caution(
-                each["code"],
-                each["message"],
-                each["remedy"],
-                frozenset((family, outcome) for family, outcome in each["spoils"]),
-                None if each["legs"] is None else frozenset(each["legs"]),
-            )
-            for each in record["cautions"]
-        ),
+        verdicts=tuple(_verdict_from(each) for each in record["verdicts"]),
+        cautions=cautions_from(record),
         environment=Environment(environment["identity"], environment["state"]),
         threads=record["cpu_threads"],
         items=work["items"],
@@ -206,6 +287,8 @@ def _profile(record: Mapping[str, Any]) -> Profile:
         params=record["params"],
         not_judged=record["not_judged"],
         out_of_time=record["out_of_time"],
+        budgets=tuple(record.get("budgets", ())),  # records of before have none
+        baselines={figure: _baseline_from(part) for figure, part in record.get("baselines", {}).items()},
     )
 
 

@@ -21,14 +21,23 @@ __all__ = ["conditions_of", "differences", "key_of"]
 PROCEDURE = 1
 """Version of the measuring procedure. It is raised when a change of ours moves figures by more than their noise."""
 
-_LEFT_OUT = frozenset({"gpu_vbios", "gpu_persistence"})
-"""Facts of the identity that move no figure beyond the first call: firmware that the driver's version goes with, and
-whether the driver stays loaded between programs."""
+_LEFT_OUT = frozenset({"gpu_vbios", "gpu_persistence", "gpu_compute_mode", "CUDA_MODULE_LOADING"})
+"""Facts of the identity that move no figure beyond the first call: firmware that the driver's version goes with,
+whether the driver stays loaded between programs, how many programs may use the card at a time, and when code is loaded.
+The last is also no fact of the machine: torch sets that variable once its CUDA is used, so it would differ between a
+test that runs alone and one that runs after another."""
 
 _MAJOR_ONLY = frozenset({"nvidia_driver", "cuda_driver"})
 """NVIDIA numbers bug fixes of a driver by minor versions: 550.54 and 550.90 are one branch."""
 
+_STEPS: Mapping[str, int] = {"gpu_memory_bytes": 2**30, "gpu_power_limit_w": 1, "gpu_default_power_limit_w": 1}
+"""Numbers that are told to the nearest of such steps: drivers keep some MiB of the memory for themselves, and a limit is
+enforced to a fraction of a watt."""
+
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:[.+-].*|[a-z]\w*)?")
+
+_NAMED_VERSION = re.compile(r"(\S+) (\d+)\.(\d+)\S*")
+"""How a BLAS is told: ``scipy-openblas 0.3.29``."""
 
 
 def conditions_of(profile: Profile) -> Mapping[str, Fact]:
@@ -45,10 +54,17 @@ def conditions_of(profile: Profile) -> Mapping[str, Fact]:
 
 
 def _coarse(name: str, fact: Fact) -> Fact:
+    if name in _STEPS and isinstance(fact, (int, float)):
+        return _STEPS[name] * round(fact / _STEPS[name])
+    if name == "torch_cudnn" and isinstance(fact, int):
+        return fact - fact % 100  # 91002 is 9.10.2
     if not isinstance(fact, str):
         return fact
     if fact.startswith("unavailable"):
         return "unavailable"  # whatever the reason, it is not known
+    named = _NAMED_VERSION.fullmatch(fact) if name == "numpy_blas" else None
+    if named is not None:
+        return f"{named[1]} {named[2]}.{named[3]}"
     version = _VERSION.fullmatch(fact)
     if version is None:
         return fact

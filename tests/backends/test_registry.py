@@ -73,10 +73,11 @@ registry.devices("numpy"), registry.devices("simulated")
 def test_the_built_in_backends() -> None:
     """Their names, and the names of a builder's first parameter that they serve."""
     registry = Registry(builtin_backends())
-    assert registry.names == ("torch", "cupy", "opencl", "cuda", "numpy", "simulated")
+    assert registry.names == ("torch", "cupy", "jax", "opencl", "cuda", "numpy", "simulated")
     assert registry.parameters == ("device", "xp", "queue", "stream")
-    assert registry.frameworks == {"torch": "torch", "cupy": "cupy", "pyopencl": "opencl", "cuda": "cuda"}
-    assert [each.name for each in registry.serving("xp")] == ["cupy", "numpy"]
+    modules = {"torch": "torch", "cupy": "cupy", "jax": "jax", "pyopencl": "opencl", "cuda": "cuda"}
+    assert registry.frameworks == modules
+    assert [each.name for each in registry.serving("xp")] == ["cupy", "jax", "numpy"]
     assert registry.serving("abacus") == ()
 
 

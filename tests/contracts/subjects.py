@@ -6,6 +6,8 @@ device work, and knows without the adapter whether that is done.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import importlib.util
 import random
 import threading
@@ -18,6 +20,7 @@ import pytest
 
 from pytest_gpuprof.backends.cuda import _SPIN, _SPIN_PTX, CudaBackend
 from pytest_gpuprof.backends.cupy import CupyBackend
+from pytest_gpuprof.backends.jax import JaxBackend
 from pytest_gpuprof.backends.numpy import NumpyBackend
 from pytest_gpuprof.backends.opencl import OpenclBackend
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend, SimulatedDevice
@@ -231,6 +234,49 @@ class CupySubject(Subject):
         self._cupy.cuda.Device((self.device.info.id.index + 1) % count).use()
 
 
+class JaxSubject(Subject):
+    """JAX, on its CPU or on an accelerator. Its second CPU device is a stand-in."""
+
+    draws = _with_numpy
+
+    def __init__(self, device: str) -> None:
+        import jax
+
+        super().__init__(JaxBackend(), DeviceId.parse(device))
+        self._jax = jax
+        self._where = self.device.arguments["device"]
+
+    def array(self, values: Sequence[float]) -> Any:
+        return self._jax.numpy.array(values, dtype="float64")
+
+    def overwrite(self, array: Any) -> None:
+        import numpy
+
+        # Nobody can do that by JAX; a callable that donates an array does it, and a write to its memory is as much.
+        seven = numpy.full(array.shape, 7, array.dtype)
+        if self._where.platform == "cpu":
+            ctypes.memmove(array.unsafe_buffer_pointer(), seven.ctypes.data, seven.nbytes)
+            return
+        driver, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+        ordinal, pointer = self.device.info.id.index, ctypes.c_uint64(array.unsafe_buffer_pointer())
+        assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), ordinal) == 0
+        assert driver.cuCtxSetCurrent(context) == 0
+        size = ctypes.c_size_t(seven.nbytes)
+        assert driver.cuMemcpyHtoD_v2(pointer, ctypes.c_void_p(seven.ctypes.data), size) == 0
+
+    def allocate(self, nbytes: int) -> object:
+        return self._jax.device_put(self._jax.numpy.zeros(nbytes, "uint8"), self._where).block_until_ready()
+
+    def current(self) -> int:
+        chosen = self._jax.numpy.zeros(())
+        (where,) = chosen.devices()
+        return int(where.id)
+
+    def make_other_current(self) -> None:
+        others = [each for each in self._jax.local_devices(backend=self._where.platform) if each != self._where]
+        self._jax.config.update("jax_default_device", (others or [self._where])[0])
+
+
 class CudaSubject(Subject):
     """cuda.core on a GPU, real or simulated. Its work is the kernel that keeps a GPU busy for a while."""
 
@@ -441,6 +487,18 @@ def _simgpu(index: int) -> Callable[[pytest.FixtureRequest], Subject]:
     return subject
 
 
+def _jax(device: str) -> Callable[[pytest.FixtureRequest], Subject]:
+    def subject(request: pytest.FixtureRequest) -> Subject:
+        import jax
+
+        for name, value in (("jax_default_device", None), ("jax_enable_x64", True)):
+            request.addfinalizer(functools.partial(jax.config.update, name, getattr(jax.config, name)))
+            jax.config.update(name, value)
+        return JaxSubject(device)
+
+    return subject
+
+
 def _torch_gpu(request: pytest.FixtureRequest) -> Subject:
     import torch
 
@@ -486,6 +544,9 @@ CASES = (
         "cupy",
         _no_device_of(CupyBackend, "gpu"),
     ),
+    Case("jax-cpu", _jax("cpu"), "cpu", _can("arrays"), "jax"),
+    Case("jax-cpu1", _jax("jax:1"), "stand-in", _can("arrays current"), "jax"),
+    Case("jax-gpu", _jax("cuda"), "gpu", _can("arrays memory current"), "jax", _no_device_of(JaxBackend, "gpu")),
     Case(
         "opencl-cpu",
         lambda _: OpenclSubject(),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from pytest_gpuprof.backends.registry import Registry, builtin_backends
 from pytest_gpuprof.core.protocols import Device
 from pytest_gpuprof.core.results import Reading
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+"""Else JAX takes most of the card as soon as it is asked for its devices, and leaves too little to the others."""
 
 
 def _gpus() -> list[tuple[str, str]]:

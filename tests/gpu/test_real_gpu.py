@@ -32,18 +32,28 @@ def array_product(xp: Any) -> Callable[[], Any]:
     return lambda: a @ a
 
 
+def traced_product(device: Any) -> Callable[[], Any]:
+    """Build a matrix product for JAX."""
+    jax = pytest.importorskip("jax")
+    a = jax.device_put(jax.numpy.ones((SIZE, SIZE)), device)
+    return lambda: a @ a
+
+
 def builder_for(device: Device) -> Callable[..., Any]:
     """Return the builder for a device's backend."""
     if device.info.backend == "torch":
         return product
     if device.info.backend == "cupy":
         return array_product
+    if device.info.backend == "jax":
+        return traced_product
     pytest.skip(f"NOT TESTED: no workload here for the backend {device.info.backend!r}")
 
 
 def test_marks_are_in_order(gpu: Device) -> None:
     """Two events with work between them are at least as far apart as two without."""
-    assert gpu.timer is not None
+    if gpu.timer is None:
+        pytest.skip("NOT TESTED: this backend has no events")
     builder = builder_for(gpu)
     call = builder(gpu.arguments["device" if builder is product else "xp"])
     call()
@@ -76,7 +86,8 @@ def test_profile_of_a_matrix_product(gpu: Device) -> None:
     run = Profiler(devices=[str(gpu.info.id)], plan=Plan(cpu_samples=1))
     found = profile(builder_for(gpu), backend=gpu.info.backend, metrics=["time", "memory"], profiler=run)
     assert found.speedup > 1
-    assert found.gpu.device_time_s <= found.gpu.time_s * 1.05
+    if gpu.timer is not None:
+        assert found.gpu.device_time_s <= found.gpu.time_s * 1.05
     # Two matrices live while the product runs: its input and its result.
     assert found.gpu.memory_bytes >= 2 * SIZE * SIZE * 4
 
@@ -103,6 +114,8 @@ def test_board_is_the_card_of_the_device(gpu: Device) -> None:
 
 def test_a_calibrated_rate_is_not_beyond_the_derived_peak(gpu: Device) -> None:
     """Both are of the same card: what was measured lies below what its clocks allow, and not far below."""
+    if getattr(gpu, "yardsticks", None) is None:
+        pytest.skip("NOT TESTED: this backend has no work to calibrate by")
     parts = Extensions.standalone()
     facts = parts.facts(gpu)
     rates = {rate.what: rate.reading for rate in Calibrating(parts, gpu, seconds=5).rates()}

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import alembic.command  # noqa: F401  # see above
 import filelock  # noqa: F401  # see above
 import pytest
+import sqlalchemy.dialects.sqlite  # noqa: F401  # see above
 import tabulate  # noqa: F401  # see above
 
 import pytest_gpuprof.backends.cuda
@@ -23,7 +25,8 @@ import pytest_gpuprof.backends.opencl
 import pytest_gpuprof.backends.torch
 import pytest_gpuprof.plugin.off
 import pytest_gpuprof.plugin.planning
-import pytest_gpuprof.plugin.session  # noqa: F401  # see above
+import pytest_gpuprof.plugin.session
+import pytest_gpuprof.plugin.storing  # noqa: F401  # see above
 
 HEAD = """
 import pytest
@@ -161,7 +164,8 @@ class Runs:
     def journal(self) -> list[dict[str, Any]]:
         """Return the records of all journals, in their order."""
         files = sorted((self.pytester.path / ".gpuprof" / "journal").glob("*.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+        return [line for line in lines if "journal" not in line]
 
     @property
     def path(self) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_gpuprof.backends.simulated import SimulatedBackend, SimulatedDevice
+from pytest_gpuprof.core.errors import Unavailable
 from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.sampling.passes import flops_pass
 from tests.sampling.machines import leg_on, running
@@ -56,6 +57,7 @@ def test_one_call_is_counted_after_one_that_is_not(machine: SimulatedBackend) ->
     ("counts", "reason"),
     [
         (0, "the abacus counted nothing: it knows sums; give flops= yourself"),
+        (Unavailable("a bead is hidden"), "the abacus cannot tell: a bead is hidden; or give flops= yourself"),
         (RuntimeError("a bead fell"), "the abacus failed (RuntimeError: a bead fell); give flops= yourself"),
     ],
 )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_gpuprof.backends.simulated import Card, SimulatedDevice
 from pytest_gpuprof.core.errors import WorkloadError
 from pytest_gpuprof.core.results import Leg
+from pytest_gpuprof.core.workload import as_workload
 from pytest_gpuprof.sampling.legs import built
 from pytest_gpuprof.sampling.loop import seconds_of_calls
 from pytest_gpuprof.sampling.plan import Plan
@@ -54,6 +55,25 @@ def test_a_call_that_computes_nothing_is_refused(
     with pytest.raises(WorkloadError, match=r"does nothing on (cpu|simulated:0): .*computes anew each time") as error:
         probed(builder, leg, backlog=backlog, **options)
     assert repr(builder.__name__) in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"reset": lambda: None}], ids=["plain", "reset"])
+def test_a_small_call_beside_a_slow_synchronization(options: dict[str, Any]) -> None:
+    """Where there are no events each figure holds a synchronization; 5 µs beside its 100 µs are work all the same."""
+    plan = leg_on(exact_machine(), lambda device: lambda: device.host(5e-6), "gpu", **options)
+    assert isinstance(plan.device, SimulatedDevice)
+    device, wait = plan.device, plan.device.synchronize
+
+    def slowly() -> None:
+        wait()
+        device.host(100e-6)
+
+    device.synchronize = slowly  # type: ignore[method-assign]  # as JAX waits: by a computation
+    with built(plan) as ready:
+        assert probe(ready, 10e-6, None) == Probe()
+    with built(replace(plan, workload=as_workload(stored, **options))) as idle:
+        with pytest.raises(WorkloadError, match="does nothing on simulated:0"):
+            probe(idle, 1e-6, None)
 
 
 def test_work_on_the_host_only_is_nothing_to_the_gpu() -> None:

@@ -7,6 +7,7 @@ import enum
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,19 @@ from hypothesis import strategies as st
 from pytest_gpuprof.backends.simulated import SimulatedDevice
 from pytest_gpuprof.budgets.budget import KINDS, Budget
 from pytest_gpuprof.budgets.verdict import judge
-from pytest_gpuprof.core.errors import Unavailable, UsageError
+from pytest_gpuprof.core.baseline import Baseline
+from pytest_gpuprof.core.errors import BudgetError, Unavailable, UsageError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Caution, Measurement, Reading, Verdict, spoils
 from pytest_gpuprof.profiler import Profiler, profile
-from pytest_gpuprof.storage.codec import SCHEMA, builtins_of, profile_from, record_of
+from pytest_gpuprof.storage.codec import (
+    SCHEMA,
+    budgets_from_record,
+    builtins_of,
+    completed,
+    profile_from,
+    record_of,
+)
 from tests.budgets.profiles import leg_of, profile_of
 
 repeatable = settings(derandomize=True, deadline=None)
@@ -146,20 +155,33 @@ def full_profile() -> Profile:
         precision="bf16",
         peaks={"flops": Reading(2e12, quality="derived", source="at 1 GHz"), "bytes": Reading.unavailable("no bus")},
         params={"n": np.int64(4096), "mode": "fast"},
+        baselines={
+            "gpu_time": Baseline((0.00051, 0.0005), "gpuprof-baselines.json"),
+            "gpu_memory": Baseline((2000.0,), "gpuprof-baselines.json"),
+            "cpu_time": Baseline((0.0199, 0.0201), "gpuprof-baselines.json"),
+            "speedup": Baseline((15.0, 15.1), "gpuprof-baselines.json"),
+            "energy": Baseline(absence="incomparable", reason="the card was another"),
+            "power": Baseline((300.0,), "gpuprof-baselines.json"),
+        },
     )
-    return taken.with_verdicts(tuple(judge(taken, budget) for budget in BUDGETS))
+    written = tuple(budget.as_written for budget in BUDGETS)
+    return taken.with_verdicts(tuple(judge(taken, budget) for budget in BUDGETS), written)
 
 
 BUDGETS = (
     *(
         Budget(keyword, limit)
         for keyword, kind in KINDS.items()
-        for limit in ((0.0005, 0.5, 1) if kind.unit == "share" else (0.0005, 2, 2048))
+        for limit in ((0.0005, 0.5, 0.99) if kind.unit == "share" else (0.0005, 2, 2048))
     ),
     Budget("max_gpu_time", {"H200": "1 ms", "*": 1}, stat="p95"),
     Budget("min_speedup", {"T4": 5}),
     Budget("max_cpu_time", "1 s", stat="mean"),
     Budget("max_gpu_time", "10 us"),
+    *(
+        Budget("max_regression", "5%", metric=metric)
+        for metric in ("gpu_memory", "cpu_time", "speedup", "energy", "power", "leak")
+    ),
 )
 
 
@@ -193,6 +215,7 @@ def test_a_stored_profile_is_the_profile() -> None:
     again = through_json(taken)
     assert str(again) == str(taken)
     assert (again.verdicts, again.cautions) == (taken.verdicts, taken.cautions)
+    assert again.baselines == taken.baselines
     assert (again.environment, again.threads, again.items) == (taken.environment, 8, 100)
     assert again.gpu.rounds == taken.gpu.rounds
     assert again.gpu.series == taken.gpu.series
@@ -229,6 +252,84 @@ def test_private_facts_of_a_device_are_not_stored() -> None:
     assert "uuid" not in json.dumps(record_of(full_profile()))
 
 
+# -- what other runs need of a record ----------------------------------------------------------------------------------
+
+
+def test_a_record_says_under_which_conditions_which_figures_were_found() -> None:
+    """Readers who compare many runs need not decode what was measured."""
+    taken = full_profile()
+    record = record_of(taken)
+    assert record["conditions"] == {
+        "backend": "torch", "cpu": "AMD EPYC 9654", "cpu_leg_threads": 8, "device": "NVIDIA H200", "procedure": 1,
+    }  # fmt: skip
+    assert record["figures"]["gpu_time"] == {
+        "value": 0.001,
+        "interval": [pytest.approx(0.0006, rel=0.02), pytest.approx(0.00165, rel=0.02)],
+        "rounds": 3,
+        "quality": "measured",
+    }
+    assert record["figures"]["gpu_memory"] == {"value": 2000, "interval": None, "rounds": 0, "quality": "measured"}
+    assert record["figures"]["energy"]["quality"] == "simulated"
+    assert not {"power", "leak", "regression"} & record["figures"].keys()
+
+
+def test_the_figure_of_somebodys_own_budget_is_kept_too() -> None:
+    """A hook brings the keyword, and the record has its figure."""
+    kind = replace(KINDS["max_gpu_memory"], keyword="max_flops_per_call", figure="flops", family="time")
+    assert record_of(full_profile(), kinds=[kind])["figures"].keys() == {"flops_per_call"}
+
+
+def test_the_budgets_of_a_record_are_those_that_were_judged() -> None:
+    """With the limit as it was written and every option, so that they can be judged again."""
+    taken = full_profile()
+    record = json.loads(json.dumps(record_of(taken)))
+    again = budgets_from_record(record)
+    assert again == BUDGETS
+    assert tuple(judge(profile_from(record), budget) for budget in again) == taken.verdicts
+
+
+def test_a_budget_of_a_plugin_that_is_not_here_is_told() -> None:
+    """And one of a plugin that is has its meaning."""
+    kind = replace(KINDS["max_gpu_time"], keyword="max_copies")
+    budget = Budget("max_copies", np.float64(5), kind=kind, reason="less is faster")
+    record = record_of(profile_of().with_verdicts((), (budget.as_written,)))
+    assert record["budgets"][0]["limit"] == 5
+    assert budgets_from_record(record, {"max_copies": kind}) == (budget,)
+    with pytest.raises(BudgetError, match="'max_copies' is no budget"):
+        budgets_from_record(record)
+
+
+@pytest.mark.parametrize("budgets", [7, [7], [{}], ["max_gpu_time"], [{"keyword": "max_gpu_time"}]])
+def test_damaged_budgets_are_refused(budgets: Any) -> None:
+    """With the same sentence as any other damage."""
+    with pytest.raises(UsageError, match=r"the record is damaged \(.*\); measure again"):
+        budgets_from_record(record_of(profile_of()) | {"budgets": budgets})
+
+
+def test_a_record_of_before_baselines_is_read() -> None:
+    """It has no budgets and no baselines; its figures and conditions are found from what was measured."""
+    new = record_of(full_profile())
+    old = copy.deepcopy(new)
+    for key in ("conditions", "figures", "budgets", "baselines"):
+        del old[key]
+    for verdict in old["verdicts"]:
+        del verdict["metric"], verdict["change"], verdict["effect"]
+    again = profile_from(old)
+    assert (again.budgets, again.baselines, budgets_from_record(old)) == ((), {}, ())
+    assert again.verdicts[0].change == ""
+    made = completed(old)
+    assert (made["conditions"], made["figures"]) == (new["conditions"], new["figures"])
+    assert completed(new) is new
+
+
+def test_what_a_newer_version_adds_to_a_record_is_passed_over() -> None:
+    """Readers ignore what they do not know, as long as the schema is theirs."""
+    record = record_of(full_profile())
+    record["mood"] = "good"
+    record["verdicts"][0]["mood"] = "good"
+    assert profile_from(record).verdicts == full_profile().verdicts
+
+
 # -- records that cannot be read --------------------------------------------------------------------------------------
 
 
@@ -243,12 +344,19 @@ def test_a_record_of_another_schema_is_refused(schema: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [key for key in record_of(profile_of()) if key not in ("schema", "test", "attempt", "derived")]
+    "key",
+    [
+        key
+        for key in record_of(profile_of())
+        if key not in ("schema", "test", "attempt", "derived", "conditions", "figures")
+    ],
 )
 @pytest.mark.parametrize("damage", ["missing", "a number"])
 def test_a_damaged_record_is_refused(key: str, damage: str) -> None:
     """Any part that reading needs, missing or of another kind; never with the error of our own code."""
     record = copy.deepcopy(record_of(full_profile()))
+    if damage == "missing" and key in ("budgets", "baselines"):
+        return  # see test_a_record_of_before_baselines_is_read
     if damage == "missing":
         del record[key]
     elif type(record[key]) in (dict, list) and key != "params":

@@ -1,4 +1,4 @@
-"""The command ``pytest-gpuprof``."""
+"""``doctor`` and ``calibrate``: what this machine can measure, and what it could do at most."""
 
 from __future__ import annotations
 
@@ -6,58 +6,46 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from pytest_gpuprof import __version__
-from pytest_gpuprof.calibration import Calibrating, calibration_of, targets
-from pytest_gpuprof.core.errors import Unavailable, UsageError
-from pytest_gpuprof.core.results import Reading
-from pytest_gpuprof.doctor import Line, examine
-from pytest_gpuprof.extensions import Extensions
-from pytest_gpuprof.storage.calibrations import Calibrations
+from pytest_gpuprof.cli.arguments import Subcommands, add_command
+from pytest_gpuprof.cli.output import coloured, has_colours
+from pytest_gpuprof.core.errors import UsageError
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from pytest_gpuprof.core.results import Reading
+    from pytest_gpuprof.doctor import Line
 
-_EXAMPLES = """examples:
-  pytest-gpuprof doctor              what this machine can measure, and what to do where it cannot
-  pytest-gpuprof doctor --json       the same for a program
-  pytest-gpuprof calibrate           measure the peak rates of each GPU, for utilization budgets
-"""
+__all__ = ["add"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: what stands behind the command's name; ``None`` for this process's.
-
-    Returns:
-        0 if all went well, 2 if the arguments cannot be meant, 3 if there was nothing to do it with.
-    """
-    parser = argparse.ArgumentParser(
-        prog="pytest-gpuprof",
-        description="Measure GPU workloads against the CPU. Measuring itself is done by pytest --gpu-profile.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"pytest-gpuprof {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    doctor = commands.add_parser(
+def add(commands: Subcommands) -> None:
+    """Add ``doctor`` and ``calibrate``."""
+    doctor = add_command(
+        commands,
         "doctor",
-        help="show devices, backends and readings, each available or why not and what to do",
-        description="Show devices, backends and readings, each available or why not and what to do.",
+        _doctor,
+        "show devices, backends and readings, each available or why not and what to do",
+        examples=[
+            ("pytest-gpuprof doctor", "what this machine can measure"),
+            ("pytest-gpuprof doctor --json", "the same for a program"),
+        ],
     )
     doctor.add_argument("--json", action="store_true", help="print a JSON list instead of text")
-    doctor.set_defaults(run=_doctor)
-    calibrate = commands.add_parser(
+    calibrate = add_command(
+        commands,
         "calibrate",
-        help="measure copy bandwidth and matrix rates of each GPU, and keep them",
-        description="Measure the copy bandwidth and the matrix rates of each GPU, and keep them as the peaks that "
-        "utilization budgets are judged against.",
+        _calibrate,
+        "measure copy bandwidth and matrix rates of each GPU, and keep them",
+        "They are the peaks that utilization budgets are judged against.",
+        examples=[
+            ("pytest-gpuprof calibrate", "each GPU"),
+            ("pytest-gpuprof calibrate --devices=cuda:0 --backend=torch", "one GPU, measured by torch"),
+        ],
     )
     calibrate.add_argument(
         "--devices", metavar="LIST", default="", help="devices or backends, e.g. cuda:0,cpu (default: every GPU)"
@@ -70,26 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--anyway", action="store_true", help="keep the rates although something disturbed the measurement"
     )
     calibrate.add_argument("--json", action="store_true", help="print a JSON list instead of text")
-    calibrate.set_defaults(run=_calibrate)
-    chosen = parser.parse_args(arguments)
-    try:
-        return int(chosen.run(chosen))
-    except UsageError as error:
-        print(f"pytest-gpuprof: error: {error}", file=sys.stderr)
-        return 2
-    except Unavailable as error:
-        print(f"pytest-gpuprof: {error}", file=sys.stderr)
-        return 3
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
+    from pytest_gpuprof.doctor import examine
+
     if chosen.json:
         print(json.dumps([asdict(line) for line in examine()], indent=2))
         return 0
-    colours = _has_colours(sys.stdout)
+    colours = has_colours(sys.stdout)
     for text in _texts(examine(), colours):
         print(text, flush=True)
     return 0
@@ -98,6 +75,10 @@ def _doctor(chosen: argparse.Namespace) -> int:
 def _calibrate(chosen: argparse.Namespace) -> int:
     if not 0 < chosen.seconds < float("inf"):
         raise UsageError(f"--seconds is {chosen.seconds}; it takes seconds above 0")
+    from pytest_gpuprof.calibration import Calibrating, calibration_of, targets
+    from pytest_gpuprof.extensions import Extensions
+    from pytest_gpuprof.storage.calibrations import Calibrations
+
     extensions, store = Extensions.standalone(), Calibrations()
     store.check()
 
@@ -168,16 +149,8 @@ def _texts(lines: Iterator[Line], colours: bool) -> Iterator[str]:
     for line in lines:
         if line.section != section:
             section = line.section
-            yield _coloured(f"{section}", "1", colours)
+            yield coloured(section, "bold", colours)
         if line.found is not None:
-            yield f"  {_coloured('yes', '32', colours)}  {line.what}: {line.found}"
+            yield f"  {coloured('yes', 'green', colours)}  {line.what}: {line.found}"
         else:
-            yield f"  {_coloured('no', '33', colours)}   {line.what}: {line.reason}"
-
-
-def _has_colours(stream: TextIO) -> bool:
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _coloured(text: str, code: str, colours: bool) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m" if colours else text
+            yield f"  {coloured('no', 'yellow', colours)}   {line.what}: {line.reason}"

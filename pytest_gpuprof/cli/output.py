@@ -1,0 +1,71 @@
+"""What goes where: results to standard output, and nothing else; remarks to standard error; colours to terminals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+__all__ = ["as_csv", "as_json", "cell", "coloured", "has_colours", "note", "plain", "short_of_characters"]
+
+_CODES: Mapping[str, str] = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal whose user has nothing against colours."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def coloured(text: str, colour: str | None, colours: bool) -> str:
+    """Return a text in a colour, if there is one and the stream has any."""
+    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if colour and colours else text
+
+
+def short_of_characters(stream: TextIO) -> bool:
+    """Return whether a stream can show ASCII only, as under ``LC_ALL=C``."""
+    try:
+        "×µ±÷▁█→".encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return True
+    return False
+
+
+def plain(text: str, ascii_only: bool) -> str:
+    """Return a text as a stream can show it."""
+    if not ascii_only:
+        return text
+    for fancy, simple in (("µ", "u"), ("±", "+-"), ("×", "x"), ("÷", "/"), ("…", "..."), ("–", "-"), ("→", "->")):
+        text = text.replace(fancy, simple)
+    return text.encode("ascii", "replace").decode("ascii")
+
+
+def note(text: str) -> None:
+    """Tell the person something that is no result."""
+    print(plain(text, short_of_characters(sys.stderr)), file=sys.stderr)
+
+
+def as_json(value: Any) -> str:
+    """Return a result for a program."""
+    return json.dumps(value, indent=2, allow_nan=False)
+
+
+def cell(value: object) -> object:
+    """Return a value as a spreadsheet takes it: nothing for what is missing, ``true`` as JSON has it."""
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else value
+
+
+def as_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a result for a spreadsheet: one line of names, one line per row; nothing for what is missing."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")

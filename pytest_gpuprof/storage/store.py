@@ -1,0 +1,659 @@
+"""The store: the records of every run, in SQLite or PostgreSQL.
+
+Any number of processes may write at once. A record is there when :meth:`Store.append` returns, and a process that is
+killed in the middle of it leaves the store as it was before. Everything may be done twice: what is there already stays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pytest_gpuprof.budgets.figures import Figure
+from pytest_gpuprof.core.environment import Fact
+from pytest_gpuprof.core.errors import StoreError
+from pytest_gpuprof.storage.address import Address
+from pytest_gpuprof.storage.database import Database
+from pytest_gpuprof.storage.rows import (
+    Packed,
+    facts_key,
+    figures_from,
+    packed,
+    plain_text,
+    thinned,
+    unpacked,
+    workload_key,
+)  # fmt: skip
+from pytest_gpuprof.storage.runs import HistoryPoint, Pruned, RunInfo, StoredFigures, resolved
+from pytest_gpuprof.storage.tables import bodies, conditions, environments, records, runs, samples, workloads
+
+__all__ = ["HistoryPoint", "Pruned", "RunInfo", "Store", "StoredFigures"]
+
+_AT_ONCE = 500
+"""Values in one condition; SQLite before 3.32 takes 999."""
+
+_COMMIT_DIGITS = 40
+
+_EMPTY: Mapping[str, Any] = {"finished": False, "records": 0, "has_samples": True}
+"""A run that has just begun."""
+
+
+class Store:
+    """The records of every run. A context manager; use it from one thread at a time.
+
+    Args:
+        database: open.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[tuple[str, str], int] = {}
+        self._heads: dict[str, Mapping[str, Any]] = {}
+
+    @classmethod
+    def open(cls, url: str | None, root: Path) -> Store:
+        """Open a store, created and migrated where that is due.
+
+        Args:
+            url: a path of a SQLite file, ``sqlite:///PATH`` or ``postgresql://…``; ``None`` for
+                ``.gpuprof/history.sqlite3``.
+            root: the project's folder.
+
+        Raises:
+            StoreError: if it cannot be used; the message ends with a remedy.
+        """
+        database = Database(Address.of(url, root))
+        database.open()
+        return cls(database)
+
+    @classmethod
+    def existing(cls, url: str | None, root: Path) -> Store | None:
+        """Open a store without creating one: ``None`` if nothing was stored there yet.
+
+        Raises:
+            StoreError: as :meth:`open`.
+        """
+        address = Address.of(url, root)
+        database = Database(address)
+        if not database.exists():
+            database.close()
+            return None
+        database.open()
+        return cls(database)
+
+    @property
+    def url_shown(self) -> str:
+        """What people see of its address: no password."""
+        return self._database.address.shown
+
+    def close(self) -> None:
+        """Close it."""
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def begin(self, head: Mapping[str, Any]) -> None:
+        """Add a run without records; nothing happens if it is there.
+
+        Args:
+            head: its document; the records in it are left out.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        self._heads[head["id"]] = head
+        self._database.write(lambda connection: self._begun(connection, head))
+
+    def append(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """Add a record to a run that has begun; nothing happens if this attempt of its workload is there.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        self._written(run_id, [packed(record)])
+
+    def finish(self, run_id: str, head: Mapping[str, Any]) -> None:
+        """Say that a run has all its records, and how it ended.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        self._database.write(
+            lambda connection: connection.execute(
+                update(runs).where(runs.c.id == run_id).values({**_run_row(head), "finished": True})
+            )
+        )
+
+    def add(self, document: Mapping[str, Any], *, finished: bool = True) -> bool:
+        """Add a whole run in one transaction, or what a run that is there lacks.
+
+        Args:
+            document: of the run.
+            finished: whether it is the whole run; ``False`` for what a killed one left.
+
+        Returns:
+            Whether anything was added.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        new = [packed(record) for record in document["records"]]
+        known: dict[tuple[str, str], int] = {}
+
+        def whole(connection: Connection) -> bool:
+            known.clear()
+            there = _number_of(connection, document["id"])
+            number = self._begun(connection, document)
+            added = self._inserted(connection, number, new, known)
+            if finished:
+                values = {**_run_row(document), "finished": True}
+                unfinished = runs.c.finished.is_(False)
+                connection.execute(update(runs).where(runs.c.number == number, unfinished).values(values))
+            return there is None or bool(added)
+
+        return self._database.write(whole)
+
+    def prune(
+        self,
+        *,
+        keep_samples: int,
+        keep_runs: int | None = None,
+        older_than: date | None = None,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """Thin older runs and take away the oldest. A run that has not finished is left alone.
+
+        Args:
+            keep_samples: so many of the newest runs keep every sample; of the others the figures and a summary stay.
+            keep_runs: so many of the newest runs are kept at all.
+            older_than: runs that began before this day are taken away.
+            dry_run: say what would be done, and do nothing.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        finished = [info for info in self.runs() if info.finished]
+        first = "" if older_than is None else older_than.isoformat()
+        gone = [
+            info
+            for place, info in enumerate(finished)
+            if info.created < first or (keep_runs is not None and place >= keep_runs)
+        ]
+        numbers = {info.number for info in gone}
+        thin = [info for info in finished[keep_samples:] if info.has_samples and info.number not in numbers]
+        stored = sum(self._stored_bytes(info, whole=False) for info in thin)
+        stored += sum(self._stored_bytes(info, whole=True) for info in gone)
+        size = self._database.file_bytes()
+        if not dry_run:
+            for info in thin:
+                self._database.write(partial(_thin, number=info.number))
+            for info in gone:
+                self._database.write(partial(_delete, number=info.number))
+            self._known.clear()
+            if thin or gone:
+                self._database.give_back()
+            stored = stored if size is None else max(0, size - (self._database.file_bytes() or 0))
+        return Pruned(len(thin), len(gone), sum(info.records for info in (*thin, *gone)), stored)
+
+    # -- runs ---------------------------------------------------------------------------------------------------------
+
+    def runs(
+        self,
+        *,
+        limit: int | None = None,
+        branch: str | None = None,
+        commit: str | None = None,
+        before: RunInfo | None = None,
+    ) -> list[RunInfo]:
+        """Return the runs, the newest first.
+
+        Args:
+            limit: so many at most.
+            branch: only those on this branch.
+            commit: only those of the commits that begin like this.
+            before: only those that began before this one.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        wanted: list[ColumnElement[bool]] = []
+        if branch is not None:
+            wanted.append(runs.c.branch == branch)
+        if commit is not None:
+            wanted.append(runs.c.commit.startswith(commit, autoescape=True))
+        if before is not None:
+            earlier = (runs.c.created == before.created) & (runs.c.number < before.number)
+            wanted.append((runs.c.created < before.created) | earlier)
+        return self._runs(*wanted, limit=limit)
+
+    def resolve(self, ref: str) -> list[RunInfo]:
+        """Return the runs that a person means, the newest first; see :func:`~pytest_gpuprof.storage.runs.resolved`.
+
+        Raises:
+            StoreError: if there is none, or the store cannot be read.
+        """
+        return resolved(
+            ref,
+            latest=self._latest,
+            numbered=lambda number: self._runs(runs.c.number == number),
+            named=lambda text: self._runs(runs.c.id.startswith(text)),
+            of_commit=lambda text: self._runs(runs.c.commit.startswith(text)),
+            shown=self.url_shown,
+        )
+
+    # -- records ------------------------------------------------------------------------------------------------------
+
+    def document(self, info: RunInfo, *, every_attempt: bool = False) -> dict[str, Any]:
+        """Return a run's document; of a test that was run again, the last attempt, as exports have it.
+
+        Args:
+            info: the run.
+            every_attempt: return the earlier ones too.
+
+        Raises:
+            StoreError: if the store cannot be read, or the run is not there any more.
+        """
+        query = (
+            select(
+                workloads.c.test, workloads.c.name, records.c.attempt, records.c.outcome, conditions.c.facts,
+                environments.c.facts, records.c.figures, bodies.c.body, samples.c.samples,
+            )
+            .select_from(_with_names(environments))
+            .outerjoin(bodies, bodies.c.record == records.c.id)
+            .outerjoin(samples, samples.c.record == records.c.id)
+            .where(records.c.run == info.number)
+            .order_by(records.c.id)
+        )  # fmt: skip
+
+        def read(connection: Connection) -> tuple[str | None, Sequence[Any]]:
+            head: str | None = connection.execute(select(runs.c.head).where(runs.c.number == info.number)).scalar()
+            return head, connection.execute(query).all()
+
+        head, rows = self._database.asked(read)
+        if head is None:
+            raise StoreError(f"the run #{info.number} is not in the store {self.url_shown} any more; it was pruned")
+        last = {(row[0], row[1]): row[2] for row in sorted(rows, key=lambda row: row[2])}
+        kept = [row for row in rows if every_attempt or row[2] == last[row[0], row[1]]]
+        return {**json.loads(head), "records": [unpacked(*row) for row in kept]}
+
+    def figures(self, info: RunInfo) -> dict[tuple[str, str], StoredFigures]:
+        """Return the figures of a run by test and name, of the last attempt; no body is read.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        query = _figures().add_columns(workloads.c.test, workloads.c.name).select_from(_with_names())
+        rows = self._asked(query.where(records.c.run == info.number).order_by(records.c.attempt))
+        facts: dict[str, Mapping[str, Fact]] = {}
+        return {(row.test, row.name): _stored_figures(row, facts) for row in rows}
+
+    def conditions_of(self, infos: Sequence[RunInfo]) -> dict[int, dict[str, Mapping[str, Fact]]]:
+        """Return under which conditions runs were measured, by the number of the run and the key of the conditions.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        found: dict[int, dict[str, Mapping[str, Fact]]] = {info.number: {} for info in infos}
+        query = select(records.c.run, conditions.c.key, conditions.c.facts).join(conditions).distinct()
+        for some in _cut(list(found)):
+            for row in self._asked(query.where(records.c.run.in_(some))):
+                found[row.run][row.key] = json.loads(row.facts)
+        return found
+
+    def facts_of(self, keys: Iterable[str]) -> dict[str, Mapping[str, Fact]]:
+        """Return conditions by their keys.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        query = select(conditions.c.key, conditions.c.facts)
+        return {
+            row.key: json.loads(row.facts)
+            for some in _cut(sorted(set(keys)))
+            for row in self._asked(query.where(conditions.c.key.in_(some)))
+        }
+
+    def before(
+        self,
+        test: str,
+        name: str,
+        conditions_key: str,
+        *,
+        infos: Sequence[RunInfo] | None = None,
+        limit: int = 20,
+        passed_only: bool = True,
+    ) -> list[Mapping[str, Figure]]:
+        """Return what a workload was in earlier runs under the same conditions, the oldest first.
+
+        Args:
+            test, name: the workload.
+            conditions_key: of the conditions.
+            infos: the runs to look at; any by default.
+            limit: so many of the newest.
+            passed_only: leave out those whose test failed: what missed its budget is no measure for others.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        wanted: list[ColumnElement[bool]] = [conditions.c.key == conditions_key]
+        if passed_only:
+            wanted.append(records.c.outcome != "failed")
+        found = self._of_workload(test, name, wanted, infos, limit)
+        return [figures_from(row.figures) for row in reversed(found)]
+
+    def other_conditions(
+        self, test: str, name: str, conditions_key: str, *, infos: Sequence[RunInfo] | None = None
+    ) -> Mapping[str, Fact] | None:
+        """Return the newest conditions, other than these, under which a workload was measured; ``None`` if under none.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        found = self._of_workload(test, name, [conditions.c.key != conditions_key], infos, 1)
+        return json.loads(found[0].facts) if found else None
+
+    def history(self, test: str, name: str, *, figure: str, limit: int | None = None) -> list[HistoryPoint]:
+        """Return one figure of one workload over all runs that have it, the oldest first.
+
+        Args:
+            test, name: the workload.
+            figure: its name, e.g. ``"gpu_time"``.
+            limit: so many of the newest.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        points: list[HistoryPoint] = []
+        for row in self._of_workload(test, name, [], None, None, *runs.c):
+            found = figures_from(row.figures).get(figure)
+            if found is not None:
+                points.append(HistoryPoint(_run_info(row), found, row.key, row.outcome))
+            if len(points) == limit:
+                break
+        return points[::-1]
+
+    def workloads(self, like: str | None = None) -> list[tuple[str, str]]:
+        """Return the workloads by test and name, sorted.
+
+        Args:
+            like: only those that have this in their test or name; ``*`` stands for anything.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        pairs = sorted((row.test, row.name) for row in self._asked(select(workloads.c.test, workloads.c.name)))
+        if not like:
+            return pairs
+        parts = like.split("*")
+        return [pair for pair in pairs if _has_in_order(f"{pair[0]}\n{pair[1]}", parts)]
+
+    # -- how ----------------------------------------------------------------------------------------------------------
+
+    def _asked(self, query: Select[Any]) -> Sequence[Any]:
+        return self._database.asked(lambda connection: connection.execute(query).all())
+
+    def _runs(self, *wanted: ColumnElement[bool], limit: int | None = None, offset: int = 0) -> list[RunInfo]:
+        query = select(runs).where(*wanted).order_by(runs.c.created.desc(), runs.c.number.desc())
+        return [_run_info(row) for row in self._asked(query.limit(limit).offset(offset or None))]
+
+    def _latest(self, branch: str | None, back: int) -> list[RunInfo]:
+        wanted: list[ColumnElement[bool]] = [runs.c.finished.is_(True)]
+        if branch is not None:
+            wanted.append(runs.c.branch == branch)
+        return self._runs(*wanted, limit=1, offset=back)
+
+    def _of_workload(
+        self,
+        test: str,
+        name: str,
+        wanted: list[ColumnElement[bool]],
+        infos: Sequence[RunInfo] | None,
+        limit: int | None,
+        *more: ColumnElement[Any],
+    ) -> list[Any]:
+        """Return a workload's rows, the newest first, of each run the last attempt."""
+        key = workload_key(plain_text(test), plain_text(name))
+        numbers = None if infos is None else {info.number for info in infos}
+        query = (
+            _figures()
+            .add_columns(records.c.run, *more)
+            .select_from(_with_names(runs))
+            .where(workloads.c.key == key, *wanted)
+            .order_by(runs.c.created.desc(), runs.c.number.desc(), records.c.attempt.desc())
+        )
+        if numbers is not None and len(numbers) <= _AT_ONCE:
+            query = query.where(records.c.run.in_(numbers))
+
+        def read(connection: Connection) -> list[Any]:
+            found: list[Any] = []
+            for row in connection.execute(query):
+                if len(found) == limit:
+                    break
+                if (numbers is None or row.run in numbers) and not (found and found[-1].run == row.run):
+                    found.append(row)
+            return found
+
+        return self._database.asked(read)
+
+    def _stored_bytes(self, info: RunInfo, *, whole: bool) -> int:
+        """Return how many bytes the samples of a run take, or all of it."""
+        columns = [samples.c.samples] + ([bodies.c.body, records.c.figures] if whole else [])
+        total = sum((func.coalesce(func.length(column), 0) for column in columns), func.length(""))
+        joined = records.outerjoin(samples).outerjoin(bodies)
+        query = select(func.coalesce(func.sum(total), 0)).select_from(joined).where(records.c.run == info.number)
+        return int(self._asked(query)[0][0])
+
+    def _written(self, run_id: str, new: Sequence[Packed]) -> None:
+        known: dict[tuple[str, str], int] = dict(self._known)
+
+        def insert(connection: Connection) -> None:
+            number = _number_of(connection, run_id)
+            if number is None:  # it was pruned meanwhile, or the store was replaced
+                if run_id not in self._heads:
+                    raise StoreError(f"the run {run_id} has not begun in the store {self.url_shown}; begin it first")
+                number = self._begun(connection, self._heads[run_id])
+            try:
+                self._inserted(connection, number, new, known)
+            except Exception:
+                known.clear()  # a row that was known may have been pruned
+                raise
+
+        self._database.write(insert)
+        self._known = known
+
+    def _begun(self, connection: Connection, head: Mapping[str, Any]) -> int:
+        number = _number_of(connection, head["id"])
+        if number is None:
+            self._insert_new(connection, runs, [{"id": head["id"], **_EMPTY, **_run_row(head)}])
+            number = _number_of(connection, head["id"])
+        assert number is not None
+        return number
+
+    def _insert_new(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+        """Insert rows, without those that are there."""
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        connection.execute(insert(table).on_conflict_do_nothing(), rows)
+
+    def _inserted(
+        self, connection: Connection, number: int, new: Sequence[Packed], known: dict[tuple[str, str], int]
+    ) -> int:
+        """Insert what a run lacks; return how many records these were."""
+        if not new:
+            return 0
+        # the lock on its row lets one writer at a time add to a run; SQLite has only one anyway
+        connection.execute(select(runs.c.number).where(runs.c.number == number).with_for_update())
+        names = {
+            workload_key(each.test, each.name): {"test": each.test, "name": each.name} for each in new
+        }  # fmt: skip
+        self._identify(connection, workloads, names, known)
+        self._identify(connection, conditions, {each.conditions_key: {"facts": each.conditions} for each in new}, known)
+        machines = {facts_key(each.environment): {"facts": each.environment} for each in new}
+        self._identify(connection, environments, machines, known)
+        by_key = {(known["workloads", workload_key(each.test, each.name)], each.attempt): each for each in new}
+        for there in _ids(connection, number, [workload for workload, _ in by_key]):
+            by_key.pop(there, None)
+        if not by_key:
+            return 0
+        rows = [
+            {
+                "run": number,
+                "workload": workload,
+                "attempt": attempt,
+                "conditions": known["conditions", each.conditions_key],
+                "environment": known["environments", facts_key(each.environment)],
+                "outcome": each.outcome,
+                "figures": each.figures,
+            }
+            for (workload, attempt), each in by_key.items()
+        ]
+        connection.execute(records.insert(), rows)
+        ids = _ids(connection, number, [workload for workload, _ in by_key])
+        connection.execute(bodies.insert(), [{"record": ids[key], "body": each.body} for key, each in by_key.items()])
+        connection.execute(
+            samples.insert(), [{"record": ids[key], "samples": each.samples} for key, each in by_key.items()]
+        )
+        connection.execute(
+            update(runs).where(runs.c.number == number).values(records=runs.c.records + len(by_key), has_samples=True)
+        )
+        return len(by_key)
+
+    def _identify(
+        self,
+        connection: Connection,
+        table: Table,
+        values: Mapping[str, Mapping[str, str]],
+        known: dict[tuple[str, str], int],
+    ) -> None:
+        """Learn the ids of what is stored once, stored where it is new."""
+        for insert in (True, False):
+            unknown = sorted(key for key in values if (table.name, key) not in known)
+            for some in _cut(unknown):
+                query = select(table.c.key, table.c.id).where(table.c.key.in_(some))
+                known.update({(table.name, row.key): row.id for row in connection.execute(query)})
+            missing = [key for key in unknown if (table.name, key) not in known]
+            if insert and missing:  # sorted, so that two writers never wait for each other
+                self._insert_new(connection, table, [{"key": key, **values[key]} for key in missing])
+
+
+def _figures() -> Select[Any]:
+    return select(
+        records.c.outcome, records.c.attempt, conditions.c.key, conditions.c.facts, records.c.figures
+    )  # fmt: skip
+
+
+def _with_names(*more: Table) -> Any:
+    joined: Any = records.join(workloads).join(conditions)
+    for table in more:
+        joined = joined.join(table)
+    return joined
+
+
+def _stored_figures(row: Any, facts: dict[str, Mapping[str, Fact]]) -> StoredFigures:
+    if row.key not in facts:
+        facts[row.key] = json.loads(row.facts)
+    return StoredFigures(row.outcome, row.attempt, row.key, facts[row.key], figures_from(row.figures))
+
+
+def _number_of(connection: Connection, run_id: str) -> int | None:
+    return connection.execute(select(runs.c.number).where(runs.c.id == run_id)).scalar()
+
+
+def _ids(connection: Connection, number: int, of: Sequence[int]) -> dict[tuple[int, int], int]:
+    """Return the records of a run by workload and attempt."""
+    query = select(records.c.workload, records.c.attempt, records.c.id).where(records.c.run == number)
+    found: dict[tuple[int, int], int] = {}
+    for some in _cut(sorted(set(of))) if len(of) <= _AT_ONCE else [None]:
+        asked = query if some is None else query.where(records.c.workload.in_(some))
+        found |= {(row.workload, row.attempt): row.id for row in connection.execute(asked)}
+    return found
+
+
+def _cut(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
+
+
+def _run_row(head: Mapping[str, Any]) -> dict[str, Any]:
+    source: Mapping[str, Any] = head.get("source", {})
+    commit, branch = source.get("commit"), source.get("branch")
+    return {
+        "created": head["created"],
+        "commit": None if commit is None else str(commit)[:_COMMIT_DIGITS],
+        "branch": None if branch is None else plain_text(branch),
+        "dirty": bool(source.get("dirty", False)),
+        "machine": plain_text(head.get("machine", ""))[:64],
+        "version": plain_text(head.get("version", "")),
+        "duration_s": float(head.get("duration_s", 0.0)),
+        "head": json.dumps({key: value for key, value in head.items() if key != "records"}, allow_nan=False),
+    }
+
+
+def _run_info(row: Any) -> RunInfo:
+    return RunInfo(
+        row.number,
+        row.id,
+        row.created,
+        row.commit,
+        row.branch,
+        row.dirty,
+        row.machine,
+        row.version,
+        row.finished,
+        row.duration_s,
+        row.records,
+        json.loads(row.head).get("counts", {}),
+        row.has_samples,
+    )
+
+
+def _thin(connection: Connection, number: int) -> None:
+    """Take the samples of a run away, some records at a time, and leave their summary in the body."""
+    ids = connection.execute(select(records.c.id).where(records.c.run == number)).scalars().all()
+    for some in _cut(ids):
+        query = select(bodies.c.record, bodies.c.body, samples.c.samples).join(
+            samples, samples.c.record == bodies.c.record
+        )
+        rows = connection.execute(query.where(bodies.c.record.in_(some))).all()
+        if rows:
+            connection.execute(
+                update(bodies).where(bodies.c.record == bindparam("of")).values(body=bindparam("thin")),
+                [{"of": row.record, "thin": thinned(row.body, row.samples)} for row in rows],
+            )
+        connection.execute(delete(samples).where(samples.c.record.in_(some)))
+    connection.execute(update(runs).where(runs.c.number == number).values(has_samples=False))
+
+
+def _delete(connection: Connection, number: int) -> None:
+    """Take a run away, and the workloads that no other run has."""
+    of_run = select(records.c.id).where(records.c.run == number)
+    orphans = select(records.c.workload).where(records.c.run == number)
+    touched = connection.execute(orphans.distinct()).scalars().all()
+    for table in (samples, bodies):
+        connection.execute(delete(table).where(table.c.record.in_(of_run)))
+    connection.execute(delete(records).where(records.c.run == number))
+    connection.execute(delete(runs).where(runs.c.number == number))
+    used = select(records.c.id).where(records.c.workload == workloads.c.id).exists()
+    for some in _cut(touched):
+        connection.execute(delete(workloads).where(workloads.c.id.in_(some), ~used))
+
+
+def _has_in_order(text: str, parts: Iterable[str]) -> bool:
+    place = 0
+    for part in parts:
+        found = text.find(part, place)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return True
