@@ -7,8 +7,10 @@ killed in the middle of it leaves the store as it was before. Everything may be 
 from __future__ import annotations
 
 import json
+import zlib
 from collections import ChainMap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -272,7 +274,8 @@ class Store:
             raise StoreError(f"the run #{info.number} is not in the store {self.url_shown} any more; it was pruned")
         last = {(row[0], row[1]): row[2] for row in sorted(rows, key=lambda row: row[2])}
         kept = [row for row in rows if every_attempt or row[2] == last[row[0], row[1]]]
-        return {**json.loads(head), "records": [unpacked(*row) for row in kept]}
+        with self._undamaged():
+            return {**json.loads(head), "records": [unpacked(*row) for row in kept]}
 
     def figures(self, info: RunInfo) -> dict[tuple[str, str], StoredFigures]:
         """Return the figures of a run by test and name, of the last attempt; no body is read.
@@ -283,7 +286,8 @@ class Store:
         query = _figures().add_columns(workloads.c.test, workloads.c.name).select_from(_with_names())
         rows = self._asked(query.where(records.c.run == info.number).order_by(records.c.attempt))
         facts: dict[str, Mapping[str, Fact]] = {}
-        return {(row.test, row.name): _stored_figures(row, facts) for row in rows}
+        with self._undamaged():
+            return {(row.test, row.name): _stored_figures(row, facts) for row in rows}
 
     def before(
         self,
@@ -311,7 +315,8 @@ class Store:
         if passed_only:
             wanted.append(records.c.outcome != "failed")
         found = self._of_workload(test, name, wanted, infos, limit)
-        return [figures_from(row.figures) for row in reversed(found)]
+        with self._undamaged():
+            return [figures_from(row.figures) for row in reversed(found)]
 
     def other_conditions(
         self, test: str, name: str, conditions_key: str, *, infos: Sequence[RunInfo] | None = None
@@ -335,13 +340,13 @@ class Store:
         Raises:
             StoreError: if the store cannot be read.
         """
+        rows = self._of_workload(test, name, [], None, None, *runs.c)
         points: list[HistoryPoint] = []
-        for row in self._of_workload(test, name, [], None, None, *runs.c):
-            found = figures_from(row.figures).get(figure)
-            if found is not None:
-                points.append(HistoryPoint(_run_info(row), found, row.key, row.outcome))
-            if len(points) == limit:
-                break
+        with self._undamaged():
+            for row in rows:
+                found = figures_from(row.figures).get(figure)
+                if found is not None and len(points) != limit:
+                    points.append(HistoryPoint(_run_info(row), found, row.key, row.outcome))
         return points[::-1]
 
     def workloads(self, like: str | None = None) -> list[tuple[str, str]]:
@@ -358,6 +363,17 @@ class Store:
             return pairs
         parts = like.split("*")
         return [pair for pair in pairs if _has_in_order(f"{pair[0]}\n{pair[1]}", parts)]
+
+    @contextmanager
+    def _undamaged(self) -> Iterator[None]:
+        """Tell what the database took for whole and is not."""
+        try:
+            yield
+        except (zlib.error, ValueError, LookupError, TypeError) as error:
+            raise StoreError(
+                f"the store {self.url_shown} is damaged ({type(error).__name__}: {error}); move it away and a new one "
+                "is made, import what you have exported with pytest-gpuprof import FILE"
+            ) from error
 
     # -- how ----------------------------------------------------------------------------------------------------------
 

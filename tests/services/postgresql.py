@@ -101,7 +101,7 @@ class Postgresql:
     def stop(self) -> None:
         """Stop it; whoever is connected is disconnected."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(signal.SIGQUIT)  # at once, as a crash would
             self._process.wait(timeout=60)
             self._process = None
 
