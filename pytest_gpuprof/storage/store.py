@@ -284,7 +284,7 @@ class Store:
             StoreError: if the store cannot be read.
         """
         query = _figures().add_columns(workloads.c.test, workloads.c.name).select_from(_with_names())
-        rows = self._asked(query.where(records.c.run == info.number).order_by(records.c.attempt))
+        rows = self._asked(query.where(records.c.run == info.number).order_by(records.c.attempt, records.c.id))
         facts: dict[str, Mapping[str, Fact]] = {}
         with self._undamaged():
             return {(row.test, row.name): _stored_figures(row, facts) for row in rows}
