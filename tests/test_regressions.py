@@ -115,8 +115,10 @@ def test_a_slowdown_of_twenty_percent_is_caught_with_five_baseline_runs(seed: in
 
 @pytest.mark.parametrize("seed", [1000, 2000, 3000])
 def test_a_slowdown_of_ten_percent_is_caught_with_twenty_baseline_runs(seed: int) -> None:
-    """Nearly always: with 2 % between runs, 10 % lies 1.2 standard errors beyond what is detectable, which is caught in
-    nine of ten runs; tests/stats/test_regression.py counts it. With less between runs it is caught always."""
+    """In nine of ten runs, while runs differ by 2 %: 10 % lies 1.2 standard errors beyond what is detectable then.
+
+    tests/stats/test_regression.py counts it. Where runs differ by less, it is caught always.
+    """
     verdict = verdict_of(run_of(1.1, seed + 500, baseline_runs(20, seed)))
     assert (verdict.outcome, verdict.change) == ("missed", "regressed")
 

@@ -323,9 +323,7 @@ def test_what_editors_and_git_do_to_a_file_does_no_harm(path: Path, how: str) ->
     """It reads the same."""
     accepted(path)
     text = path.read_text("utf-8")
-    path.write_bytes(
-        text.encode("utf-8-sig") if how == "a byte-order mark" else text.replace("\n", "\r\n").encode()
-    )
+    path.write_bytes(text.encode("utf-8-sig") if how == "a byte-order mark" else text.replace("\n", "\r\n").encode())
     assert Baselines(path).entries() == (entry(),)
 
 
