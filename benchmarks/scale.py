@@ -60,7 +60,9 @@ def measure(quick: bool = False) -> dict[str, Any]:
     Raises:
         CannotRun: without pytest-benchmark, or without room for the largest store.
     """
-    command = shutil.which("pytest-benchmark", path=str(Path(sys.executable).parent)) or shutil.which("pytest-benchmark")
+    command = shutil.which("pytest-benchmark", path=str(Path(sys.executable).parent)) or shutil.which(
+        "pytest-benchmark"
+    )
     if command is None:
         raise CannotRun("pytest-benchmark is not installed; pip install --group benchmarks brings it")
     sizes, runs, repeats = ((10, 50), 10, 1) if quick else ((100, 1_000, 10_000), _RUNS, 5)

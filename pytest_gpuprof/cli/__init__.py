@@ -1,4 +1,4 @@
-"""The command ``pytest-gpuprof``: one file per family of subcommands. What measures is pytest; this reads what it kept."""
+"""The command ``pytest-gpuprof``: one file per family of subcommands. Pytest measures; this reads what was kept."""
 
 from __future__ import annotations
 

@@ -28,11 +28,20 @@ _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 """What shtab calls the completion of file names; its own constant would need it imported."""
 
 
+class _Layout(argparse.HelpFormatter):
+    """Wraps paragraphs, and leaves those that have lines of their own (the examples) as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = (part if "\n" in part else super(_Layout, self)._fill_text(part, width, indent)
+                 for part in text.split("\n\n"))  # fmt: skip
+        return "\n\n".join(parts)
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser that leaves examples as they are written, and takes no abbreviation: ``--fail`` may come to mean two."""
+    """A parser that lays its help out as above, and takes no abbreviation: ``--fail`` may come to mean two."""
 
     def __init__(self, **how: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **how)
+        super().__init__(formatter_class=_Layout, allow_abbrev=False, **how)
 
 
 def epilog(*examples: tuple[str, str]) -> str:
@@ -59,7 +68,7 @@ def add_command(
         more: what its own help says beyond that.
         examples: commands to copy, each with what it is for.
     """
-    description = f"{help[0].upper()}{help[1:]}.{f' {more}' if more else ''}"
+    description = "\n\n".join(filter(None, (f"{help[0].upper()}{help[1:]}.", more)))
     made: argparse.ArgumentParser = commands.add_parser(
         name, help=help, description=description, epilog=epilog(*examples) if examples else None
     )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from pytest_gpuprof.cli.arguments import Subcommands, add_command, add_format, add_selection, add_store, completes_files
 from pytest_gpuprof.cli.failing import Condition, add_fail_on, conditions, least_shares
+from pytest_gpuprof.cli.figures import figure_names, kinds
 from pytest_gpuprof.cli.output import as_csv, as_json, coloured, has_colours, note, plain, short_of_characters
 from pytest_gpuprof.cli.referring import REFERENCES, Runs
 from pytest_gpuprof.cli.selecting import wanted
 from pytest_gpuprof.core.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
-    from pytest_gpuprof.budgets.kinds import Kind
     from pytest_gpuprof.storage.comparison import Comparison, Row
 
 __all__ = ["add"]
@@ -28,8 +28,8 @@ def add(commands: Subcommands) -> None:
         "compare",
         _compare,
         "compare a run with earlier ones, and say what got worse, what better and what is not comparable",
-        f"The first run is the reference. {REFERENCES} As a reference, latest and latest:BRANCH stand for up to 20 runs "
-        "before NEW that were measured under the same conditions, a commit for all its runs, and baseline for the file "
+        f"The first run is the reference. {REFERENCES} As a reference, latest and latest:BRANCH stand for up to 20 "
+        "runs before NEW that were measured under the same conditions, a commit for all its runs, and baseline for the file "
         "of accepted baselines; several runs show smaller changes than one.",
         examples=[
             ("pytest-gpuprof compare latest:main", "the newest run against the runs on main"),
@@ -46,8 +46,8 @@ def add(commands: Subcommands) -> None:
     compare.add_argument(
         "--figures",
         metavar="LIST",
-        help="what to compare, e.g. gpu_time,speedup (default: gpu_time, and what else of speedup, gpu_memory and energy "
-        "both have)",
+        help="what to compare, e.g. gpu_time,speedup (default: gpu_time, and what else of speedup, gpu_memory and "
+        "energy both have)",
     )
     add_fail_on(compare)
     compare.add_argument(
@@ -65,25 +65,24 @@ def add(commands: Subcommands) -> None:
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    kinds = _kinds()
-    fail_on = conditions(chosen.fail_on, kinds)
-    figures = _figures(chosen.figures, kinds)
+    known = kinds()
+    fail_on = conditions(chosen.fail_on, known)
+    figures = figure_names("--figures", chosen.figures, known)
     is_wanted = wanted(chosen.selection)
     if chosen.base == chosen.new == "-":
         raise UsageError("both runs cannot come from standard input; name a file for one of them")
-    from pytest_gpuprof.storage.comparison import LEAST, Comparison, Earlier, compared, figures_of_interest, selected
+    from pytest_gpuprof.storage.comparison import LEAST, Comparison, compared, figures_of_interest
     from pytest_gpuprof.storage.comparison import sorted_rows as ordered
 
     with Runs(chosen) as runs:
         now = runs.one(chosen.new)
-        found = runs.earlier(chosen.base, now, chosen.baselines)
-        earlier: Earlier = selected(found.measured, is_wanted)
+        found = runs.earlier(chosen.base, now, chosen.baselines, is_wanted)
         measured = {each: value for each, value in now.measured().items() if is_wanted(" ".join(each))}
         rows = compared(
             measured,
-            earlier,
-            kinds,
-            figures or figures_of_interest(measured, earlier),
+            found.earlier,
+            known,
+            figures or figures_of_interest(measured, found.earlier),
             least_shares(fail_on, LEAST),
         )
     comparison = Comparison(found.label, now.label, rows)
@@ -91,22 +90,6 @@ def _compare(chosen: argparse.Namespace) -> int:
     failed = {each.text: count for each in fail_on if (count := sum(each.holds(row) for row in rows))}
     _print(comparison, shown, failed, chosen.format)
     return _status(comparison, failed, fail_on)
-
-
-def _kinds() -> Mapping[str, Kind]:
-    """Return what each figure means, also those that installed plugins bring."""
-    from pytest_gpuprof.budgets.kinds import kinds_by_figure
-    from pytest_gpuprof.extensions import Extensions
-
-    return kinds_by_figure(Extensions.standalone().kinds.values())
-
-
-def _figures(text: str | None, kinds: Mapping[str, Kind]) -> list[str]:
-    names = [name.strip() for name in (text or "").split(",") if name.strip()]
-    for name in names:
-        if name not in kinds:
-            raise UsageError(f"--figures has {name!r}; it takes {', '.join(kinds)}")
-    return list(dict.fromkeys(names))
 
 
 def _print(comparison: Comparison, rows: Sequence[Row], failed: Mapping[str, int], how: str) -> None:

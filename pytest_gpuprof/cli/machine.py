@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from pytest_gpuprof.calibration import Calibrating, calibration_of, targets
 from pytest_gpuprof.cli.arguments import Subcommands, add_command
 from pytest_gpuprof.cli.output import coloured, has_colours
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.core.results import Reading
-from pytest_gpuprof.doctor import Line, examine
-from pytest_gpuprof.extensions import Extensions
-from pytest_gpuprof.storage.calibrations import Calibrations
+
+if TYPE_CHECKING:
+    from pytest_gpuprof.core.results import Reading
+    from pytest_gpuprof.doctor import Line
 
 __all__ = ["add"]
 
@@ -62,6 +61,8 @@ def add(commands: Subcommands) -> None:
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
+    from pytest_gpuprof.doctor import examine
+
     if chosen.json:
         print(json.dumps([asdict(line) for line in examine()], indent=2))
         return 0
@@ -74,6 +75,10 @@ def _doctor(chosen: argparse.Namespace) -> int:
 def _calibrate(chosen: argparse.Namespace) -> int:
     if not 0 < chosen.seconds < float("inf"):
         raise UsageError(f"--seconds is {chosen.seconds}; it takes seconds above 0")
+    from pytest_gpuprof.calibration import Calibrating, calibration_of, targets
+    from pytest_gpuprof.extensions import Extensions
+    from pytest_gpuprof.storage.calibrations import Calibrations
+
     extensions, store = Extensions.standalone(), Calibrations()
     store.check()
 

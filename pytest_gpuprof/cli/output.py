@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-__all__ = ["as_csv", "as_json", "coloured", "has_colours", "note", "plain", "short_of_characters"]
+__all__ = ["as_csv", "as_json", "cell", "coloured", "has_colours", "note", "plain", "short_of_characters"]
 
 _CODES: Mapping[str, str] = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
 
@@ -51,6 +51,15 @@ def note(text: str) -> None:
 def as_json(value: Any) -> str:
     """Return a result for a program."""
     return json.dumps(value, indent=2, allow_nan=False)
+
+
+def cell(value: object) -> object:
+    """Return a value as a spreadsheet takes it: nothing for what is missing, ``true`` as JSON has it."""
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else value
 
 
 def as_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["MOST_RUNS", "Absence", "Baseline"]
+__all__ = ["FILE_NAME", "MOST_RUNS", "Absence", "Baseline"]
+
+FILE_NAME = "gpuprof-baselines.json"
+"""Where accepted baselines are, below the project's folder, if nobody says otherwise."""
 
 MOST_RUNS = 20
 """A baseline holds the newest twenty runs: with them a slowdown of 7 % shows, and forty would gain half a percent. The

@@ -201,8 +201,7 @@ class Session:
         for job in jobs:
             if job.name in state.profiles:
                 raise UsageError(f"the test has two profiles called {job.name!r}; give each its own with name=")
-            budgets = state.budgets_of(job.name)
-            budgets += self._comparing.implied(budgets)
+            job, budgets = self._comparing.with_implied(job, state.budgets_of(job.name))
             with self._progress.of(job.name):
                 left_s = self._settings.session_time_s - (time.monotonic() - self._began_s)
                 if left_s <= 0:

@@ -13,16 +13,14 @@ from typing import Any, Literal
 import pytest
 
 from pytest_gpuprof.ceilings import Ceilings
+from pytest_gpuprof.core.baseline import FILE_NAME
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.job import needs_of
 from pytest_gpuprof.plugin.quarantine import EXAMPLE, Quarantined, quarantined, today
 from pytest_gpuprof.plugin.switch import option
 from pytest_gpuprof.sampling.plan import ENERGY_PRESETS, Plan
 
-__all__ = ["BASELINES", "COLUMNS", "Export", "Settings", "budget_rules"]
-
-BASELINES = "gpuprof-baselines.json"
-"""Where accepted baselines are, below the project's folder."""
+__all__ = ["COLUMNS", "Export", "Settings", "budget_rules"]
 
 Policy = Literal["warn", "fail", "skip"]
 
@@ -147,7 +145,7 @@ class Settings:
             budgets=tuple(budget_rules(config.getini("gpu_profile_budgets") or ())),
             peaks=_peaks(get("peaks") or ()),
             store=get("store") or None,
-            baselines=get("baselines") or BASELINES,
+            baselines=get("baselines") or FILE_NAME,
             compare=get("compare") or None,
             compare_figures=_list(get("compare_figures")) or ("gpu_time",),
             max_regression=get("max_regression") or "5%",

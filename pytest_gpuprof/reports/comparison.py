@@ -10,7 +10,7 @@ from pytest_gpuprof.core.quantities import format_number, format_quantity
 from pytest_gpuprof.reports.table import Remark
 from pytest_gpuprof.storage.comparison import Comparison, Outcome, Row
 
-__all__ = ["CSV_HEAD", "COLOURS", "csv_rows", "data", "markdown", "remarks", "share", "table"]
+__all__ = ["COLOURS", "CSV_HEAD", "csv_rows", "data", "markdown", "remarks", "share", "table"]
 
 COLOURS: Mapping[Outcome, str] = {"regressed": "red", "improved": "green", "incomparable": "yellow",
                                   "vanished": "yellow", "maybe renamed": "yellow"}  # fmt: skip
@@ -200,7 +200,11 @@ def _flat(row: Row) -> dict[str, Any]:
         "device": row.device,
         "reason": row.reason,
     }
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in flat.items()}
+    return {key: None if _is_infinite(value) else value for key, value in flat.items()}
+
+
+def _is_infinite(value: object) -> bool:
+    return isinstance(value, float) and math.isinf(value)
 
 
 def data(comparison: Comparison, rows: Sequence[Row], failed: Mapping[str, int]) -> dict[str, Any]:

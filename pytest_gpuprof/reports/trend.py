@@ -21,6 +21,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pytest_gpuprof.core.errors import Unavailable
 
@@ -86,7 +87,7 @@ def sparkline(values: Sequence[float], *, ascii_only: bool = False, width: int =
         return ""
     if len(values) > width:
         edges = [len(values) * step // width for step in range(width + 1)]
-        values = [statistics.median(values[low:high]) for low, high in zip(edges, edges[1:], strict=False)]
+        values = [statistics.median(values[low:high]) for low, high in pairwise(edges)]
     marks = _ASCII if ascii_only else _BLOCKS
     middle = statistics.median(values)
     low, high = min(*values, middle / _FLAT), max(*values, middle * _FLAT)
@@ -130,7 +131,7 @@ def _told(logs: Sequence[float], edges: Sequence[int]) -> list[Step]:
     A stretch has three runs at least, so two odd runs are found together with an ordinary one; such a run is nearer to
     the other level, and without it too few are left.
     """
-    stretches = [logs[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    stretches = [logs[low:high] for low, high in pairwise(edges)]
     levels = [statistics.median(stretch) for stretch in stretches]
     told = []
     for number in range(1, len(levels)):
@@ -148,7 +149,7 @@ def _spread(logs: Sequence[float]) -> float:
 
     A median of *n* of them is off by about ``1 / sqrt(n)`` of itself; that is added, so that few runs are no excuse.
     """
-    apart = [abs(after - before) for before, after in zip(logs, logs[1:], strict=False)]
+    apart = [abs(after - before) for before, after in pairwise(logs)]
     found = _NORMAL * statistics.median(apart) / math.sqrt(2)
     return max(LEAST_SPREAD, found * (1 + 1 / math.sqrt(len(apart))))
 

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from pytest_gpuprof.budgets.figures import Figure, figures_of
 from pytest_gpuprof.budgets.kinds import Kind
@@ -23,11 +23,15 @@ from pytest_gpuprof.storage.document import figures_by_workload
 from pytest_gpuprof.storage.matching import Workload, matched
 from pytest_gpuprof.storage.runs import StoredFigures
 
+if TYPE_CHECKING:
+    from pytest_gpuprof.storage.baselines import Entry
+
 __all__ = [
     "LEAST",
     "OUTCOMES",
     "Comparison",
     "Earlier",
+    "EarlierAccepted",
     "EarlierRuns",
     "Mean",
     "Row",
@@ -90,14 +94,17 @@ class EarlierRuns:
 
     @cached_property
     def workloads(self) -> Collection[Workload]:
+        """All that any of them has."""
         return {workload for run in self._runs for workload in run}
 
     @property
     def newest(self) -> Collection[Workload]:
+        """Those of the newest: what was gone before it has not vanished now."""
         return self._runs[0] if self._runs else ()
 
     @cached_property
     def figures(self) -> Collection[str]:
+        """The names of all figures."""
         return {name for run in self._runs for measured in run.values() for name in measured.figures}
 
     def before(self, workload: Workload, now: StoredFigures, figure: str) -> Baseline:
@@ -116,6 +123,35 @@ class EarlierRuns:
             return Baseline(absence="new", reason="it was not measured before")
         sound = [value for failed, value in values if not failed] or [value for _, value in values]
         return Baseline(tuple(reversed(sound[:MOST_RUNS])), self._source)
+
+
+class EarlierAccepted:
+    """What was accepted, as the file of baselines has it.
+
+    Args:
+        entries: of the file, those of the workloads that are compared.
+        source: what a sentence calls it.
+    """
+
+    def __init__(self, entries: Iterable[Entry], source: str) -> None:
+        self._source = source
+        self._found: dict[tuple[str, str, str], dict[str, Entry]] = {}
+        for entry in entries:
+            self._found.setdefault((entry.test, entry.name, entry.figure), {})[key_of(entry.conditions)] = entry
+        self.workloads: Collection[Workload] = {place[:2] for place in self._found}
+        self.newest = self.workloads
+        self.figures: Collection[str] = {place[2] for place in self._found}
+
+    def before(self, workload: Workload, now: StoredFigures, figure: str) -> Baseline:
+        """Return the accepted values for the conditions of now, or why there are none."""
+        found = self._found.get((*workload, figure), {})
+        if now.conditions_key in found:
+            return Baseline(found[now.conditions_key].values, self._source)
+        if not found:
+            lacks = "other figures of it only" if workload in self.workloads else "nothing of it"
+            return Baseline(absence="new", reason=f"{self._source} has {lacks}")
+        told = min((differences(each.conditions, now.conditions) for each in found.values()), key=len)
+        return Baseline(absence="incomparable", reason="; ".join(told))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ Workload = tuple[str, str]
 """A test's node id and the name of the profile in it."""
 
 NEAR = 0.7
-"""Names that agree this much are near: ``test_matmul_big`` and ``test_matmul_large`` do (0.73). ``test_conv_forward`` and
-``test_conv_backward`` do as well (0.72), which is why it is called a guess; ``test_blur`` and ``test_blur_gpu`` do not."""
+"""Names that agree this much are near: ``test_matmul_big`` and ``test_matmul_large`` do (0.73). So do
+``test_conv_forward`` and ``test_conv_backward`` (0.72), which is why it is called a guess; ``test_blur`` and
+``test_blur_gpu`` do not."""
 
 MOST_PAIRS = 10_000
 """How many pairs of names are looked at letter by letter, which takes a tenth of a second. Where more tests of a file
@@ -123,5 +124,5 @@ def _place(workload: Workload) -> object:
 
 
 def _likeness(one: Workload, other: Workload) -> float:
-    names = [test.partition("::")[2].partition("[")[0].removeprefix("test_") for test in (one[0], other[0])]
-    return difflib.SequenceMatcher(None, *names, autojunk=False).ratio()
+    first, second = (test.partition("::")[2].partition("[")[0].removeprefix("test_") for test in (one[0], other[0]))
+    return difflib.SequenceMatcher(None, first, second, autojunk=False).ratio()

@@ -300,6 +300,32 @@ class Store:
         facts: dict[str, Mapping[str, Fact]] = {}
         return {(row.test, row.name): _stored_figures(row, facts) for row in rows}
 
+    def conditions_of(self, infos: Sequence[RunInfo]) -> dict[int, dict[str, Mapping[str, Fact]]]:
+        """Return under which conditions runs were measured, by the number of the run and the key of the conditions.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        found: dict[int, dict[str, Mapping[str, Fact]]] = {info.number: {} for info in infos}
+        query = select(records.c.run, conditions.c.key, conditions.c.facts).join(conditions).distinct()
+        for some in _cut(list(found)):
+            for row in self._asked(query.where(records.c.run.in_(some))):
+                found[row.run][row.key] = json.loads(row.facts)
+        return found
+
+    def facts_of(self, keys: Iterable[str]) -> dict[str, Mapping[str, Fact]]:
+        """Return conditions by their keys.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        query = select(conditions.c.key, conditions.c.facts)
+        return {
+            row.key: json.loads(row.facts)
+            for some in _cut(sorted(set(keys)))
+            for row in self._asked(query.where(conditions.c.key.in_(some)))
+        }
+
     def before(
         self,
         test: str,

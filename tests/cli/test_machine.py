@@ -1,4 +1,4 @@
-"""The command: what it prints for people and for programs, and its exit codes."""
+"""``doctor`` and ``calibrate``: what they print for people and for programs, and their status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gpuprof import __version__, cli, hookimpl
+from pytest_gpuprof import cli, doctor, hookimpl
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 from pytest_gpuprof.doctor import Line
 from pytest_gpuprof.extensions import Extensions
@@ -24,7 +24,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
         Line("host", "CPU", "two threads"),
         Line("devices", "energy", None, "no driver is loaded; load it"),
     ]
-    monkeypatch.setattr(cli, "examine", lambda: iter(lines))
+    monkeypatch.setattr(doctor, "examine", lambda: iter(lines))
 
 
 @pytest.mark.usefixtures("found")
@@ -65,31 +65,6 @@ def test_colours_only_on_a_terminal(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     cli.main(["doctor"])
     assert ("\x1b[32m" in capsys.readouterr().out) is coloured
-
-
-@pytest.mark.parametrize("arguments", [[], ["treat"], ["doctor", "--loud"]])
-def test_what_cannot_be_meant_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """As every command does, with the usage on standard error."""
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(arguments)
-    assert exit_.value.code == 2
-    assert "usage: pytest-gpuprof" in capsys.readouterr().err
-
-
-def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    """A person who asks for help sees commands to copy."""
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(["--help"])
-    assert exit_.value.code == 0
-    assert "pytest-gpuprof doctor " in capsys.readouterr().out
-
-
-def test_the_module_is_the_command() -> None:
-    """``python -m pytest_gpuprof`` is the same command."""
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest_gpuprof", "--version"], check=True, capture_output=True, text=True
-    )
-    assert run.stdout == f"pytest-gpuprof {__version__}\n"
 
 
 def test_a_reader_that_has_seen_enough() -> None:
