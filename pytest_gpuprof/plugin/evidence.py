@@ -63,7 +63,7 @@ class _NotStored:
         raise Unavailable(self._told)
 
     __getattr__ = __getitem__ = __iter__ = __len__ = __bool__ = __float__ = __int__ = __call__ = _missing
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __sub__ = __mul__ = __abs__ = _missing  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __sub__ = __mul__ = __abs__ = _missing
     __hash__ = None  # type: ignore[assignment]
 
 

@@ -1,4 +1,4 @@
-"""--gpu-profile-from: what was measured elsewhere is judged here, if it is about the same sources; nothing is measured."""
+"""--gpu-profile-from: what was measured elsewhere is judged here, if it is about the same sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .conftest import GPU, HEAD, MACHINE, Runs, text_of
-from .repository import Repository, repository  # noqa: F401  # a fixture
+from .repository import Repository
 from .test_options import one_sentence
 
 FROM = "--gpu-profile-from=run.json"
@@ -57,7 +57,7 @@ def run(runs: Runs, *args: str, subprocess: bool = False) -> pytest.RunResult:
 
 
 @pytest.fixture
-def measure(runs: Runs, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:  # noqa: F811
+def measure(runs: Runs, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:
     """Commit tests and measure them on a machine with a GPU; from then on no workload may run."""
 
     def measured(tests: str = TESTS, *args: str, conftest: str = GPU, ini: str = "") -> pytest.RunResult:
@@ -111,7 +111,7 @@ def test_a_missed_budget_fails(runs: Runs, measure: Measure) -> None:
 
 def test_the_budgets_are_those_of_the_tests_as_they_are_now(
     runs: Runs, measure: Measure, repository: Repository
-) -> None:  # noqa: F811
+) -> None:
     """With evidence paths that leave the tests out, a limit may change after measuring."""
     measure(ini="gpu_profile_evidence_paths = kernels.py")
     repository.write(test_it=TESTS.replace("min_speedup=5", "min_speedup=500", 1))
@@ -124,7 +124,7 @@ def test_the_budgets_are_those_of_the_tests_as_they_are_now(
 
 
 def test_requirements_are_judged_as_far_as_they_were_measured(runs: Runs, measure: Measure) -> None:
-    """A further limit on a measured figure is judged; one on another figure cannot be, for it was measured elsewhere."""
+    """A further limit on a measured figure is judged; one on another figure cannot be any more."""
     measure(
         HEAD
         + """
@@ -152,11 +152,11 @@ def test_a_test_without_a_record_is_unavailable(runs: Runs, measure: Measure) ->
     edited(runs, lambda document: document["records"].pop(0))
     result = run(runs, FROM, "-rs")
     result.assert_outcomes(passed=1, skipped=1)
-    assert "min_speedup cannot be judged: it is not among the records of run.json: measure again" in text_of(result)
+    assert "cannot be judged: it is not among the records of run.json: measure again" in text_of(result)
     run(runs, FROM, STRICT).assert_outcomes(passed=1, failed=1)
 
 
-def test_records_of_tests_that_are_gone_are_said(runs: Runs, measure: Measure, repository: Repository) -> None:  # noqa: F811
+def test_records_of_tests_that_are_gone_are_said(runs: Runs, measure: Measure, repository: Repository) -> None:
     """Unless the run did not look for them."""
     measure(TESTS + MISSED, ini="gpu_profile_evidence_paths = kernels.py")
     repository.write(test_it=TESTS)
@@ -165,7 +165,7 @@ def test_records_of_tests_that_are_gone_are_said(runs: Runs, measure: Measure, r
     assert said not in text_of(run(runs, FROM, "test_it.py::test_met"))
 
 
-def test_the_evidence_may_be_committed(runs: Runs, measure: Measure, repository: Repository) -> None:  # noqa: F811
+def test_the_evidence_may_be_committed(runs: Runs, measure: Measure, repository: Repository) -> None:
     """It changes the tree, and is no change; neither is what we keep in .gpuprof."""
     measure()
     repository.git("add", "--force", "run.json")
@@ -177,7 +177,7 @@ def test_the_evidence_may_be_committed(runs: Runs, measure: Measure, repository:
     run(runs, FROM).assert_outcomes(passed=2)
 
 
-def test_changes_here_are_refused(runs: Runs, measure: Measure, repository: Repository) -> None:  # noqa: F811
+def test_changes_here_are_refused(runs: Runs, measure: Measure, repository: Repository) -> None:
     """Committed, edited, or new."""
     measure()
     repository.write(new="", kernels=KERNELS + "# changed\n")
@@ -186,7 +186,7 @@ def test_changes_here_are_refused(runs: Runs, measure: Measure, repository: Repo
     one_sentence(run(runs, FROM), "(kernels.py, new.py); measure again")
 
 
-def test_changes_there_are_refused(runs: Runs, measure: Measure, repository: Repository) -> None:  # noqa: F811
+def test_changes_there_are_refused(runs: Runs, measure: Measure, repository: Repository) -> None:
     """What was measured with an uncommitted change is about nobody knows what."""
     measure()
     edited(runs, lambda document: document["source"].update(dirty=True, dirty_paths=["."]))
@@ -255,7 +255,7 @@ def test_what_makes_no_sense_is_a_usage_error(runs: Runs, measure: Measure, args
 
 
 def test_a_miss_that_was_not_confirmed_stays_inconclusive(runs: Runs, measure: Measure) -> None:
-    """Measured again it was no miss: the record's verdict on the very same budget holds, for another limit it does not."""
+    """Measured again it was no miss: the record's own verdict on the very same budget holds."""
     measure(TESTS + MISSED)
 
     def unconfirmed(document: dict[str, Any]) -> None:
