@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_gpuprof.builtin import Builtin
+from pytest_gpuprof.cli.command import parser
 from pytest_gpuprof.plugin.hooks import OPTIONS
 
 from .conftest import has
@@ -93,6 +96,18 @@ def test_every_command_exists(page: str) -> None:
     named = set(re.findall(r"(?<![\w<])pytest-gpuprof ([a-z][\w-]*)", TEXTS[page]))
     assert named
     assert named <= COMMANDS
+
+
+def test_every_call_of_the_command_can_be_meant() -> None:
+    """With its arguments, as the command itself reads them."""
+    whole = parser()
+    (commands,) = [action.choices for action in whole._actions if isinstance(action, argparse._SubParsersAction)]
+    lines = [line.strip() for text in WORKFLOWS for script in scripts(loaded(text)) for line in script.splitlines()]
+    calls = [shlex.split(line)[1:] for line in lines if line.startswith("pytest-gpuprof ")]
+    assert len(calls) > 4
+    for call in calls:
+        if call[0] in commands:
+            whole.parse_args(call)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -156,9 +156,10 @@ class Runs(AbstractContextManager["Runs"]):
         """
         if is_file(reference):
             return _of_file(reference)
-        return self._stored(self.store.resolve(reference)[0])
+        return self.stored(self.store.resolve(reference)[0])
 
-    def _stored(self, info: RunInfo) -> Named:
+    def stored(self, info: RunInfo) -> Named:
+        """Return a run of the store."""
         store = self.store
         return Named(_run(info), info.id, lambda: store.document(info), lambda: store.figures(info), info)
 
@@ -186,12 +187,12 @@ class Runs(AbstractContextManager["Runs"]):
             named = [_of_file(reference)]
             label = named[0].label
         elif history is not None:
-            infos = self._alike(history["branch"], now)
-            named = [self._stored(info) for info in infos]
+            infos = self.alike(history["branch"], now)
+            named = [self.stored(info) for info in infos]
             label = _several(infos, f" on {history['branch']}" if history["branch"] else "")
         else:
             infos = [info for info in self.store.resolve(reference) if info.id != now.id][:MOST_RUNS]
-            named = [self._stored(info) for info in infos]
+            named = [self.stored(info) for info in infos]
             label = _several(infos, "")
         if not [each for each in named if each.id != now.id]:
             raise Unavailable(
@@ -201,8 +202,14 @@ class Runs(AbstractContextManager["Runs"]):
         runs = [{key: value for key, value in each.measured().items() if is_wanted(" ".join(key))} for each in named]
         return Found(label, EarlierRuns(runs, label))
 
-    def _alike(self, branch: str | None, now: Named) -> Sequence[RunInfo]:
-        """Return up to twenty runs before one, those that share a condition with it; if none does, the newest."""
+    def alike(self, branch: str | None, now: Named) -> Sequence[RunInfo]:
+        """Return up to twenty runs before one, the newest first: those that share a condition with it.
+
+        If none does, it is the newest, which can tell what is different.
+
+        Raises:
+            StoreError: if there is no such branch.
+        """
         if branch is not None:
             self.store.resolve(f"latest:{branch}")  # says so if there is no such branch
         before = [

@@ -1,4 +1,4 @@
-"""Comparing with what was: the reference of a run, the budgets that ``--gpu-profile-compare`` implies, and what is gone.
+"""Comparing with what was: the reference of a run, budgets that ``--gpu-profile-compare`` implies, and what is gone.
 
 One object serves the process that measures (:class:`Comparing`), another the one that talks to the person
 (:class:`Comparison`); without xdist both are in one process.
@@ -80,8 +80,8 @@ class Comparing:
     def _store(self) -> Store | None:
         if self._settings.store == NOWHERE:
             raise UsageError(
-                f"--gpu-profile-compare={self._settings.compare} needs a store, and --gpu-profile-store={NOWHERE} keeps "
-                "nothing; compare with baseline or a file, or name a store"
+                f"--gpu-profile-compare={self._settings.compare} needs a store, and --gpu-profile-store={NOWHERE} "
+                "keeps nothing; compare with baseline or a file, or name a store"
             )
         return Store.existing(self._settings.store, self._root)
 

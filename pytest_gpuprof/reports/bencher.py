@@ -53,7 +53,7 @@ def fitting_name(name: str) -> str:
 
     >>> fitting_name("test_a.py::test_a")
     'test_a.py::test_a'
-    >>> len(fitting_name("x" * 2000))
+    >>> len(fitting_name("x" * 2000).encode())
     1024
     """
     raw = name.encode("utf-8", "backslashreplace")

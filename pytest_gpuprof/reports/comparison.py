@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ COLOURS: Mapping[Outcome, str] = {"regressed": "red", "improved": "green", "inco
 
 Paint = Callable[[str, str], str]
 """Gives a text a colour."""
+
+_NOTHING = 0.0001
+"""A hundredth of a percent: no instrument here sees so little."""
 
 _MOST_NAMES = 5
 """So many tests a sentence names; a person who wants all of them looks into the table."""
@@ -39,7 +43,8 @@ def table(rows: Sequence[Row], paint: Paint | None = None) -> str:
     from tabulate import tabulate
 
     many = {row.figure for row in rows if row.figure}
-    cells = [_cells(row, len(many) > 1) for row in rows]
+    names = _names_of(rows)
+    cells = [_cells(row, names, len(many) > 1) for row in rows]
     if paint is not None:
         cells = [
             [*each[:-2], paint(each[-2], COLOURS[row.outcome]) if row.outcome in COLOURS else each[-2], each[-1]]
@@ -56,8 +61,18 @@ def table(rows: Sequence[Row], paint: Paint | None = None) -> str:
     return text
 
 
-def _cells(row: Row, with_figure: bool) -> list[str]:
-    name = f"{row.test.rpartition('/')[2]} {row.name}" if row.name else row.test.rpartition("/")[2]
+def _names_of(rows: Sequence[Row]) -> Mapping[tuple[str, str], str]:
+    """Return how the table calls each workload: the test without its folders, and its profile if it has several."""
+    workloads = dict.fromkeys((row.test, row.name) for row in rows)
+    profiles = Counter(test for test, _ in workloads)
+    return {
+        (test, name): " ".join(filter(None, [test.rpartition("/")[2], name if profiles[test] > 1 or not test else ""]))
+        for test, name in workloads
+    }
+
+
+def _cells(row: Row, names: Mapping[tuple[str, str], str], with_figure: bool) -> list[str]:
+    name = names[row.test, row.name]
     figure = [row.figure.replace("_", " ")] if with_figure else []
     return [name, *figure, _figure(row, row.before), _figure(row, row.now), change(row), row.outcome, row.device]
 
@@ -79,13 +94,14 @@ def change(row: Row) -> str:
 def share(part: float) -> str:
     """Return a change as people write it.
 
-    >>> share(0.1234), share(-0.05), share(0.0004), share(float("inf"))
-    ('+12.3%', '-5%', '+0.04%', 'from 0')
+    >>> share(0.1234), share(-0.05), share(0.0004), share(0.00001), share(float("inf"))
+    ('+12.3%', '-5%', '+0.04%', '0%', 'from 0')
     """
     if math.isinf(part):
         return "from 0"
-    digits = 3 if abs(part) >= 0.001 else 1
-    return f"{'-' if part < 0 else '+'}{format_number(abs(part) * 100, digits)}%"
+    if abs(part) < _NOTHING:
+        return "0%"
+    return f"{'-' if part < 0 else '+'}{format_number(abs(part) * 100, 3 if abs(part) >= 0.001 else 1)}%"
 
 
 def remarks(comparison: Comparison) -> list[Remark]:
@@ -155,7 +171,8 @@ def markdown(comparison: Comparison, rows: Sequence[Row]) -> str:
 
     many = len({row.figure for row in rows if row.figure}) > 1
     heads = ["test", *(["figure"] if many else []), "before", "now", "change", "outcome", "on"]
-    cells = [[_escaped(cell) for cell in _cells(row, many)] for row in rows]
+    names = _names_of(rows)
+    cells = [[_escaped(cell) for cell in _cells(row, names, many)] for row in rows]
     for row, each in zip(rows, cells, strict=True):
         if row.outcome in ("regressed", "improved"):
             each[-2] = f"**{each[-2]}**"
