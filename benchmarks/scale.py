@@ -60,7 +60,9 @@ def measure(quick: bool = False) -> dict[str, Any]:
     Raises:
         CannotRun: without pytest-benchmark, or without room for the largest store.
     """
-    command = shutil.which("pytest-benchmark", path=str(Path(sys.executable).parent)) or shutil.which("pytest-benchmark")
+    command = shutil.which("pytest-benchmark", path=str(Path(sys.executable).parent)) or shutil.which(
+        "pytest-benchmark"
+    )
     if command is None:
         raise CannotRun("pytest-benchmark is not installed; pip install --group benchmarks brings it")
     sizes, runs, repeats = ((10, 50), 10, 1) if quick else ((100, 1_000, 10_000), _RUNS, 5)
@@ -139,11 +141,17 @@ def _document(size: int, seed: int) -> dict[str, Any]:
         for figure in record["figures"].values():
             figure["value"] *= factor
         records.append(record)
+    created = f"2026-01-01T00:00:0{seed}Z"
     return new_document(
-        records, run_id=uuid.UUID(int=noise.getrandbits(128)).hex, created=f"2026-01-01T00:00:0{seed}Z", duration_s=1.0,
-        source={"commit": f"{seed + 1:x}" * 40, "branch": "main", "dirty": False, "commit_time": "2026-01-01T00:00:00Z"},
-        machine="0" * 12, settings={}, counts={"met": 0, "missed": 0, "inconclusive": 0, "not enforced": 0},
-    )  # fmt: skip
+        records,
+        run_id=uuid.UUID(int=noise.getrandbits(128)).hex,
+        created=created,
+        duration_s=1.0,
+        source={"commit": f"{seed + 1:x}" * 40, "branch": "main", "dirty": False, "commit_time": created},
+        machine="0" * 12,
+        settings={},
+        counts={"met": 0, "missed": 0, "inconclusive": 0, "not enforced": 0},
+    )
 
 
 def _multiply(path: Path, copies: int) -> None:
@@ -156,10 +164,15 @@ def _multiply(path: Path, copies: int) -> None:
         last = connection.execute(text("SELECT max(id) FROM records")).scalar_one()
         for number in range(copies):
             created = f"2025-{1 + number // 84 % 12:02}-{1 + number // 3 % 28:02}T{number % 3:02}:00:00Z"
+            run_id = f"{number + 3:032x}"
             row = {
-                "run": number + 3, "id": f"{number + 3:032x}", "created": created, "commit": f"{number + 3:040x}",
-                "head": json.dumps({**head, "id": f"{number + 3:032x}", "created": created}), "shift": last + number * size,
-            }  # fmt: skip
+                "run": number + 3,
+                "id": run_id,
+                "created": created,
+                "commit": run_id.zfill(40),
+                "head": json.dumps({**head, "id": run_id, "created": created}),
+                "shift": last + number * size,
+            }
             for statement in _COPY:
                 connection.execute(text(statement), row)
             if number % 100 == 99:
@@ -176,15 +189,16 @@ _COPY = (
     "records, :head FROM runs WHERE number = 1",
     "INSERT INTO records SELECT id + :shift, :run, workload, attempt, conditions, environment, outcome, figures "
     "FROM records WHERE run = 1",
-    "INSERT INTO bodies SELECT record + :shift, body FROM bodies WHERE record IN (SELECT id FROM records WHERE run = 1)",
+    "INSERT INTO bodies SELECT record + :shift, body FROM bodies "
+    "WHERE record IN (SELECT id FROM records WHERE run = 1)",
 )
 
 
 def table(results: Mapping[str, Any]) -> str:
     """Return seconds and memory of each command at each size, and the ratio to pytest-benchmark."""
     lines = [
-        f"| tests per run, {results['runs']:,} runs | store | compare | memory | pytest-benchmark | memory | ours ÷ its | "
-        "two runs stored: memory | history | memory |",
+        f"| tests per run, {results['runs']:,} runs | store | compare | memory | pytest-benchmark | memory | "
+        "ours ÷ its | two runs stored: memory | history | memory |",
         "| --: |" + " --: |" * 9,
     ]
     for size, found in results["sizes"].items():
@@ -192,8 +206,8 @@ def table(results: Mapping[str, Any]) -> str:
         most = {what: max(each["bytes"]) / 1e6 for what, each in found["commands"].items()}
         peer = "pytest-benchmark compare"
         lines.append(
-            f"| {int(size):,} | {found['store_bytes'] / 1e6:,.0f} MB | {_marked(seconds['compare'], GOALS['compare'])} | "
-            f"{most['compare']:.0f} MB | {seconds[peer]:.2f} s | {most[peer]:.0f} MB | "
+            f"| {int(size):,} | {found['store_bytes'] / 1e6:,.0f} MB | "
+            f"{_marked(seconds['compare'], GOALS['compare'])} | {most['compare']:.0f} MB | {seconds[peer]:.2f} s | {most[peer]:.0f} MB | "
             f"{seconds['compare'] / seconds[peer]:.2f} | {most['compare, two runs stored']:.0f} MB | "
             f"{_marked(seconds['history'], GOALS['history'])} | {most['history']:.0f} MB |"
         )

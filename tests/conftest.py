@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ with contextlib.suppress(ImportError):
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 
 if TYPE_CHECKING:
+    from tests.services.postgresql import Postgresql
     from tests.simulators.torch_device import Control
 
 pytest_plugins = ["pytester"]
@@ -101,6 +103,20 @@ def on_simulated_cuda() -> Callable[..., dict[str, str]]:
         return {**os.environ, **given}
 
     return environment
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A real PostgreSQL server."""
+    from tests.services.postgresql import PostgresqlUnavailable, running
+
+    # not pytest's folder, which is closed to the user that runs the server
+    with tempfile.TemporaryDirectory(prefix="gpuprof-postgresql-") as folder, contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(running(Path(folder)))
+        except PostgresqlUnavailable as error:
+            pytest.skip(f"NOT TESTED: the store is not tested in PostgreSQL, because {error}")
+        yield server
 
 
 def has(module: str) -> bool:

@@ -1,4 +1,4 @@
-"""Comparing with what was: the reference of a run, the budgets that ``--gpu-profile-compare`` implies, and what is gone.
+"""Comparing with what was: the reference of a run, budgets that ``--gpu-profile-compare`` implies, and what is gone.
 
 One object serves the process that measures (:class:`Comparing`), another the one that talks to the person
 (:class:`Comparison`); without xdist both are in one process.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pytest_gpuprof.budgets.budget import Budget, Kind
 from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.errors import GpuprofError, StoreError, UsageError
 from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.job import METRICS_ASKED, Job
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.storage.address import NOWHERE
@@ -52,12 +54,12 @@ class Comparing:
         self._settings = settings
         self._root = root
         self._run = run
-        self._implied = tuple(
-            Budget("max_regression", settings.max_regression, metric=figure, kind=kinds["max_regression"], kinds=kinds)
+        written = [
+            {"keyword": "max_regression", "limit": settings.max_regression, "metric": figure}
             for figure in settings.compare_figures
-        )
-        if settings.compare is None:
-            self._implied = ()
+        ]
+        implied = tuple(Budget.from_written(each, kinds) for each in written)  # checked also where it is not used
+        self._implied = implied if settings.compare is not None else ()
 
     @cached_property
     def reference(self) -> Reference:
@@ -78,8 +80,8 @@ class Comparing:
     def _store(self) -> Store | None:
         if self._settings.store == NOWHERE:
             raise UsageError(
-                f"--gpu-profile-compare={self._settings.compare} needs a store, and --gpu-profile-store={NOWHERE} keeps "
-                "nothing; compare with baseline or a file, or name a store"
+                f"--gpu-profile-compare={self._settings.compare} needs a store, and --gpu-profile-store={NOWHERE} "
+                "keeps nothing; compare with baseline or a file, or name a store"
             )
         return Store.existing(self._settings.store, self._root)
 
@@ -113,18 +115,28 @@ class Comparing:
         except StoreError as error:
             return {each: Baseline(absence="unreadable", reason=str(error)) for each in figures}
 
-    def implied(self, budgets: Sequence[Budget]) -> tuple[Budget, ...]:
-        """Return the budgets that ``--gpu-profile-compare`` adds to those of a profile.
+    def with_implied(self, job: Job, budgets: tuple[Budget, ...]) -> tuple[Job, tuple[Budget, ...]]:
+        """Return a job and its budgets, with those that ``--gpu-profile-compare`` adds.
+
+        A budget says what is measured. One that nobody wrote must not narrow it: a test without budgets of its own is
+        timed on both legs, as it would be without the option.
 
         Args:
-            budgets: those it has; one on the regression of the same figure goes before ours.
+            job: what is measured.
+            budgets: of the test; one on the regression of the same figure goes before ours.
         """
         limited = {budget.metric for budget in budgets if budget.keyword == "max_regression"}
-        return tuple(budget for budget in self._implied if budget.metric not in limited)
+        added = tuple(budget for budget in self._implied if budget.metric not in limited)
+        if added and not budgets and job.metrics is None:
+            job = replace(job, metrics=METRICS_ASKED["time"])
+        return job, (*budgets, *added)
 
 
 def vanished(
-    known: Collection[Workload], tests: Collection[str], measured: Mapping[str, Collection[str]], whole: Callable[[str], bool]
+    known: Collection[Workload],
+    tests: Collection[str],
+    measured: Mapping[str, Collection[str]],
+    whole: Callable[[str], bool],
 ) -> list[Workload]:
     """Return the workloads that a reference knows and the project no longer has.
 
@@ -245,4 +257,3 @@ class Comparison:
         if any(argument.partition("::")[0].endswith(path) for argument in self._named):
             return False
         return path in self._found.files or not (self._root / path).exists()
-

@@ -42,6 +42,9 @@ Judged = Sequence[tuple[Verdict, Profile]]
 _WORST = ("missed", "unavailable", "not enforced", "inconclusive")
 """Outcomes that can fail a test, the one that decides first."""
 
+_MISSING_BASELINE = frozenset({"new", "unreadable"})
+"""Comparisons that found nothing to compare with. One across different conditions is not among them: it never fails."""
+
 
 def _policy(verdict: Verdict, profile: Profile, settings: Settings) -> str:
     """Return what a verdict does to its test: ``"fail"``, ``"skip"`` or ``"warn"``."""
@@ -51,6 +54,8 @@ def _policy(verdict: Verdict, profile: Profile, settings: Settings) -> str:
         return "fail"
     if verdict.outcome == "inconclusive":
         return settings.inconclusive
+    if verdict.outcome == "not enforced" and verdict.change in _MISSING_BASELINE:
+        return settings.missing_baseline
     if verdict.outcome == "not enforced":
         return "fail" if settings.strict and profile.not_judged else "warn"
     if settings.unavailable is not None:

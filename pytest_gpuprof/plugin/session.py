@@ -23,8 +23,8 @@ from pytest_gpuprof.plugin.locks import DeviceLocks
 from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers
 from pytest_gpuprof.plugin.progress import Progress
 from pytest_gpuprof.plugin.quarantine import Quarantine, is_quarantined, spare, today
-from pytest_gpuprof.plugin.selection import selection_of
 from pytest_gpuprof.plugin.run import Run
+from pytest_gpuprof.plugin.selection import selection_of
 from pytest_gpuprof.plugin.settings import Settings, check_exports
 from pytest_gpuprof.plugin.switch import BUILTIN, SESSION, TALLY
 from pytest_gpuprof.plugin.tally import NOT_UNDER_XDIST, Tally
@@ -170,8 +170,7 @@ class Session:
         for job in jobs:
             if job.name in state.profiles:
                 raise UsageError(f"the test has two profiles called {job.name!r}; give each its own with name=")
-            budgets = state.budgets_of(job.name)
-            budgets += self._comparing.implied(budgets)
+            job, budgets = self._comparing.with_implied(job, state.budgets_of(job.name))
             with self._progress.of(job.name):
                 left_s = self._settings.session_time_s - (time.monotonic() - self._began_s)
                 if left_s <= 0:

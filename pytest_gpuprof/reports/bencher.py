@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_gpuprof.reports.workloads import ShownFigure, Workload, workloads
+from pytest_gpuprof.reports.workloads import ShownFigure, Workload, stand_in_of, workloads
 
 __all__ = ["bencher_text", "fitting_name"]
 
@@ -29,8 +29,8 @@ def bencher_text(document: Mapping[str, Any]) -> str:
 
 
 def _benchmark(workload: Workload) -> str:
-    device = workload.profile.gpu.device
-    word = "" if device is None or device.why_stand_in is None else f" ({device.why_stand_in})"
+    stand_in = stand_in_of(workload.profile.gpu.device)
+    word = f" ({stand_in})" if stand_in else ""
     name = f" {workload.profile.name}" if workload.many or not workload.test else ""
     return f"{workload.test}{name}{word}".strip()
 
@@ -53,7 +53,7 @@ def fitting_name(name: str) -> str:
 
     >>> fitting_name("test_a.py::test_a")
     'test_a.py::test_a'
-    >>> len(fitting_name("x" * 2000))
+    >>> len(fitting_name("x" * 2000).encode())
     1024
     """
     raw = name.encode("utf-8", "backslashreplace")

@@ -31,7 +31,7 @@ _MAJOR_ONLY = frozenset({"nvidia_driver", "cuda_driver"})
 """NVIDIA numbers bug fixes of a driver by minor versions: 550.54 and 550.90 are one branch."""
 
 _STEPS: Mapping[str, int] = {"gpu_memory_bytes": 2**30, "gpu_power_limit_w": 1, "gpu_default_power_limit_w": 1}
-"""Numbers that are told to the nearest of such steps: drivers keep some MiB of the memory for themselves, and a limit is
+"""Numbers that are told to the nearest of such steps: drivers keep some MiB of memory for themselves, and a limit is
 enforced to a fraction of a watt."""
 
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:[.+-].*|[a-z]\w*)?")

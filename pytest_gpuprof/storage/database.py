@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -83,25 +82,11 @@ class Database:
         """
         if self.address.path is not None and not self.address.path.exists():
             return False
-        with self.read() as connection:
-            return migration.revision_of(connection) is not None
+        return self.asked(migration.revision_of) is not None
 
     def close(self) -> None:
         """Close it; SQLite then takes its write-ahead log into the file."""
         self._engine.dispose()
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Give a connection whose reads see one state of the store.
-
-        Raises:
-            StoreError: if it cannot be read.
-        """
-        try:
-            with self._busy, self._engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise self._told(error) from error
 
     def asked(self, question: Callable[[Connection], T]) -> T:
         """Return what ``question`` reads, asked a second time over a new connection if the server dropped the first.

@@ -7,42 +7,29 @@ killed in the middle of it leaves the store as it was before. Everything may be 
 from __future__ import annotations
 
 import json
+import zlib
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Select, Table, select, update
 
 from pytest_gpuprof.budgets.figures import Figure
 from pytest_gpuprof.core.environment import Fact
 from pytest_gpuprof.core.errors import StoreError
+from pytest_gpuprof.storage.adding import AT_ONCE, begun, inserted, number_of, run_row
 from pytest_gpuprof.storage.address import Address
 from pytest_gpuprof.storage.database import Database
-from pytest_gpuprof.storage.rows import (
-    Packed,
-    facts_key,
-    figures_from,
-    packed,
-    plain_text,
-    thinned,
-    unpacked,
-    workload_key,
-)  # fmt: skip
+from pytest_gpuprof.storage.pruning import delete_run, stored_bytes, thin_run
+from pytest_gpuprof.storage.rows import Packed, figures_from, packed, plain_text, unpacked, workload_key
 from pytest_gpuprof.storage.runs import HistoryPoint, Pruned, RunInfo, StoredFigures, resolved
 from pytest_gpuprof.storage.tables import bodies, conditions, environments, records, runs, samples, workloads
 
 __all__ = ["HistoryPoint", "Pruned", "RunInfo", "Store", "StoredFigures"]
-
-_AT_ONCE = 500
-"""Values in one condition; SQLite before 3.32 takes 999."""
-
-_COMMIT_DIGITS = 40
-
-_EMPTY: Mapping[str, Any] = {"finished": False, "records": 0, "has_samples": True}
-"""A run that has just begun."""
 
 
 class Store:
@@ -115,7 +102,7 @@ class Store:
             StoreError: if it cannot be written.
         """
         self._heads[head["id"]] = head
-        self._database.write(lambda connection: self._begun(connection, head))
+        self._database.write(lambda connection: begun(connection, head))
 
     def append(self, run_id: str, record: Mapping[str, Any]) -> None:
         """Add a record to a run that has begun; nothing happens if this attempt of its workload is there.
@@ -133,7 +120,7 @@ class Store:
         """
         self._database.write(
             lambda connection: connection.execute(
-                update(runs).where(runs.c.id == run_id).values({**_run_row(head), "finished": True})
+                update(runs).where(runs.c.id == run_id).values({**run_row(head), "finished": True})
             )
         )
 
@@ -155,11 +142,11 @@ class Store:
 
         def whole(connection: Connection) -> bool:
             known.clear()
-            there = _number_of(connection, document["id"])
-            number = self._begun(connection, document)
-            added = self._inserted(connection, number, new, known)
+            there = number_of(connection, document["id"])
+            number = begun(connection, document)
+            added = inserted(connection, number, new, known)
             if finished:
-                values = {**_run_row(document), "finished": True}
+                values = {**run_row(document), "finished": True}
                 unfinished = runs.c.finished.is_(False)
                 connection.execute(update(runs).where(runs.c.number == number, unfinished).values(values))
             return there is None or bool(added)
@@ -194,14 +181,14 @@ class Store:
         ]
         numbers = {info.number for info in gone}
         thin = [info for info in finished[keep_samples:] if info.has_samples and info.number not in numbers]
-        stored = sum(self._stored_bytes(info, whole=False) for info in thin)
-        stored += sum(self._stored_bytes(info, whole=True) for info in gone)
+        stored = sum(self._database.asked(partial(stored_bytes, number=info.number, whole=False)) for info in thin)
+        stored += sum(self._database.asked(partial(stored_bytes, number=info.number, whole=True)) for info in gone)
         size = self._database.file_bytes()
         if not dry_run:
             for info in thin:
-                self._database.write(partial(_thin, number=info.number))
+                self._database.write(partial(thin_run, number=info.number))
             for info in gone:
-                self._database.write(partial(_delete, number=info.number))
+                self._database.write(partial(delete_run, number=info.number))
             self._known.clear()
             if thin or gone:
                 self._database.give_back()
@@ -287,7 +274,8 @@ class Store:
             raise StoreError(f"the run #{info.number} is not in the store {self.url_shown} any more; it was pruned")
         last = {(row[0], row[1]): row[2] for row in sorted(rows, key=lambda row: row[2])}
         kept = [row for row in rows if every_attempt or row[2] == last[row[0], row[1]]]
-        return {**json.loads(head), "records": [unpacked(*row) for row in kept]}
+        with self._undamaged():
+            return {**json.loads(head), "records": [unpacked(*row) for row in kept]}
 
     def figures(self, info: RunInfo) -> dict[tuple[str, str], StoredFigures]:
         """Return the figures of a run by test and name, of the last attempt; no body is read.
@@ -298,7 +286,8 @@ class Store:
         query = _figures().add_columns(workloads.c.test, workloads.c.name).select_from(_with_names())
         rows = self._asked(query.where(records.c.run == info.number).order_by(records.c.attempt, records.c.id))
         facts: dict[str, Mapping[str, Fact]] = {}
-        return {(row.test, row.name): _stored_figures(row, facts) for row in rows}
+        with self._undamaged():
+            return {(row.test, row.name): _stored_figures(row, facts) for row in rows}
 
     def conditions_of(self, infos: Sequence[RunInfo]) -> dict[int, dict[str, Mapping[str, Fact]]]:
         """Return under which conditions runs were measured, by the number of the run and the key of the conditions.
@@ -352,7 +341,8 @@ class Store:
         if passed_only:
             wanted.append(records.c.outcome != "failed")
         found = self._of_workload(test, name, wanted, infos, limit)
-        return [figures_from(row.figures) for row in reversed(found)]
+        with self._undamaged():
+            return [figures_from(row.figures) for row in reversed(found)]
 
     def other_conditions(
         self, test: str, name: str, conditions_key: str, *, infos: Sequence[RunInfo] | None = None
@@ -376,13 +366,13 @@ class Store:
         Raises:
             StoreError: if the store cannot be read.
         """
+        rows = self._of_workload(test, name, [], None, None, *runs.c)
         points: list[HistoryPoint] = []
-        for row in self._of_workload(test, name, [], None, None, *runs.c):
-            found = figures_from(row.figures).get(figure)
-            if found is not None:
-                points.append(HistoryPoint(_run_info(row), found, row.key, row.outcome))
-            if len(points) == limit:
-                break
+        with self._undamaged():
+            for row in rows:
+                found = figures_from(row.figures).get(figure)
+                if found is not None and len(points) != limit:
+                    points.append(HistoryPoint(_run_info(row), found, row.key, row.outcome))
         return points[::-1]
 
     def workloads(self, like: str | None = None) -> list[tuple[str, str]]:
@@ -399,6 +389,17 @@ class Store:
             return pairs
         parts = like.split("*")
         return [pair for pair in pairs if _has_in_order(f"{pair[0]}\n{pair[1]}", parts)]
+
+    @contextmanager
+    def _undamaged(self) -> Iterator[None]:
+        """Tell what the database took for whole and is not."""
+        try:
+            yield
+        except (zlib.error, ValueError, LookupError, TypeError) as error:
+            raise StoreError(
+                f"the store {self.url_shown} is damaged ({type(error).__name__}: {error}); move it away and a new one "
+                "is made, import what you have exported with pytest-gpuprof import FILE"
+            ) from error
 
     # -- how ----------------------------------------------------------------------------------------------------------
 
@@ -434,7 +435,7 @@ class Store:
             .where(workloads.c.key == key, *wanted)
             .order_by(runs.c.created.desc(), runs.c.number.desc(), records.c.attempt.desc())
         )
-        if numbers is not None and len(numbers) <= _AT_ONCE:
+        if numbers is not None and len(numbers) <= AT_ONCE:
             query = query.where(records.c.run.in_(numbers))
 
         def read(connection: Connection) -> list[Any]:
@@ -448,110 +449,30 @@ class Store:
 
         return self._database.asked(read)
 
-    def _stored_bytes(self, info: RunInfo, *, whole: bool) -> int:
-        """Return how many bytes the samples of a run take, or all of it."""
-        columns = [samples.c.samples] + ([bodies.c.body, records.c.figures] if whole else [])
-        total = sum((func.coalesce(func.length(column), 0) for column in columns), func.length(""))
-        joined = records.outerjoin(samples).outerjoin(bodies)
-        query = select(func.coalesce(func.sum(total), 0)).select_from(joined).where(records.c.run == info.number)
-        return int(self._asked(query)[0][0])
-
     def _written(self, run_id: str, new: Sequence[Packed]) -> None:
-        known: dict[tuple[str, str], int] = dict(self._known)
+        known = ChainMap[tuple[str, str], int]({}, self._known)
 
         def insert(connection: Connection) -> None:
-            number = _number_of(connection, run_id)
-            if number is None:  # it was pruned meanwhile, or the store was replaced
-                if run_id not in self._heads:
-                    raise StoreError(f"the run {run_id} has not begun in the store {self.url_shown}; begin it first")
-                number = self._begun(connection, self._heads[run_id])
             try:
-                self._inserted(connection, number, new, known)
-            except Exception:
-                known.clear()  # a row that was known may have been pruned
+                number = number_of(connection, run_id)
+                if number is None:  # it was pruned meanwhile, or the store was replaced
+                    if run_id not in self._heads:
+                        raise StoreError(
+                            f"the run {run_id} has not begun in the store {self.url_shown}; begin it first"
+                        )
+                    number = begun(connection, self._heads[run_id])
+                inserted(connection, number, new, known)
+            except Exception:  # what it learned is rolled back, and what was known may have been pruned
+                known.clear()
+                self._known.clear()
                 raise
 
         self._database.write(insert)
-        self._known = known
-
-    def _begun(self, connection: Connection, head: Mapping[str, Any]) -> int:
-        number = _number_of(connection, head["id"])
-        if number is None:
-            self._insert_new(connection, runs, [{"id": head["id"], **_EMPTY, **_run_row(head)}])
-            number = _number_of(connection, head["id"])
-        assert number is not None
-        return number
-
-    def _insert_new(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-        """Insert rows, without those that are there."""
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        connection.execute(insert(table).on_conflict_do_nothing(), rows)
-
-    def _inserted(
-        self, connection: Connection, number: int, new: Sequence[Packed], known: dict[tuple[str, str], int]
-    ) -> int:
-        """Insert what a run lacks; return how many records these were."""
-        if not new:
-            return 0
-        # the lock on its row lets one writer at a time add to a run; SQLite has only one anyway
-        connection.execute(select(runs.c.number).where(runs.c.number == number).with_for_update())
-        names = {
-            workload_key(each.test, each.name): {"test": each.test, "name": each.name} for each in new
-        }  # fmt: skip
-        self._identify(connection, workloads, names, known)
-        self._identify(connection, conditions, {each.conditions_key: {"facts": each.conditions} for each in new}, known)
-        machines = {facts_key(each.environment): {"facts": each.environment} for each in new}
-        self._identify(connection, environments, machines, known)
-        by_key = {(known["workloads", workload_key(each.test, each.name)], each.attempt): each for each in new}
-        for there in _ids(connection, number, [workload for workload, _ in by_key]):
-            by_key.pop(there, None)
-        if not by_key:
-            return 0
-        rows = [
-            {
-                "run": number,
-                "workload": workload,
-                "attempt": attempt,
-                "conditions": known["conditions", each.conditions_key],
-                "environment": known["environments", facts_key(each.environment)],
-                "outcome": each.outcome,
-                "figures": each.figures,
-            }
-            for (workload, attempt), each in by_key.items()
-        ]
-        connection.execute(records.insert(), rows)
-        ids = _ids(connection, number, [workload for workload, _ in by_key])
-        connection.execute(bodies.insert(), [{"record": ids[key], "body": each.body} for key, each in by_key.items()])
-        connection.execute(
-            samples.insert(), [{"record": ids[key], "samples": each.samples} for key, each in by_key.items()]
-        )
-        connection.execute(
-            update(runs).where(runs.c.number == number).values(records=runs.c.records + len(by_key), has_samples=True)
-        )
-        return len(by_key)
-
-    def _identify(
-        self,
-        connection: Connection,
-        table: Table,
-        values: Mapping[str, Mapping[str, str]],
-        known: dict[tuple[str, str], int],
-    ) -> None:
-        """Learn the ids of what is stored once, stored where it is new."""
-        for insert in (True, False):
-            unknown = sorted(key for key in values if (table.name, key) not in known)
-            for some in _cut(unknown):
-                query = select(table.c.key, table.c.id).where(table.c.key.in_(some))
-                known.update({(table.name, row.key): row.id for row in connection.execute(query)})
-            missing = [key for key in unknown if (table.name, key) not in known]
-            if insert and missing:  # sorted, so that two writers never wait for each other
-                self._insert_new(connection, table, [{"key": key, **values[key]} for key in missing])
+        self._known.update(known.maps[0])
 
 
 def _figures() -> Select[Any]:
-    return select(
-        records.c.outcome, records.c.attempt, conditions.c.key, conditions.c.facts, records.c.figures
-    )  # fmt: skip
+    return select(records.c.outcome, records.c.attempt, conditions.c.key, conditions.c.facts, records.c.figures)
 
 
 def _with_names(*more: Table) -> Any:
@@ -565,39 +486,6 @@ def _stored_figures(row: Any, facts: dict[str, Mapping[str, Fact]]) -> StoredFig
     if row.key not in facts:
         facts[row.key] = json.loads(row.facts)
     return StoredFigures(row.outcome, row.attempt, row.key, facts[row.key], figures_from(row.figures))
-
-
-def _number_of(connection: Connection, run_id: str) -> int | None:
-    return connection.execute(select(runs.c.number).where(runs.c.id == run_id)).scalar()
-
-
-def _ids(connection: Connection, number: int, of: Sequence[int]) -> dict[tuple[int, int], int]:
-    """Return the records of a run by workload and attempt."""
-    query = select(records.c.workload, records.c.attempt, records.c.id).where(records.c.run == number)
-    found: dict[tuple[int, int], int] = {}
-    for some in _cut(sorted(set(of))) if len(of) <= _AT_ONCE else [None]:
-        asked = query if some is None else query.where(records.c.workload.in_(some))
-        found |= {(row.workload, row.attempt): row.id for row in connection.execute(asked)}
-    return found
-
-
-def _cut(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
-
-
-def _run_row(head: Mapping[str, Any]) -> dict[str, Any]:
-    source: Mapping[str, Any] = head.get("source", {})
-    commit, branch = source.get("commit"), source.get("branch")
-    return {
-        "created": head["created"],
-        "commit": None if commit is None else str(commit)[:_COMMIT_DIGITS],
-        "branch": None if branch is None else plain_text(branch),
-        "dirty": bool(source.get("dirty", False)),
-        "machine": plain_text(head.get("machine", ""))[:64],
-        "version": plain_text(head.get("version", "")),
-        "duration_s": float(head.get("duration_s", 0.0)),
-        "head": json.dumps({key: value for key, value in head.items() if key != "records"}, allow_nan=False),
-    }
 
 
 def _run_info(row: Any) -> RunInfo:
@@ -616,37 +504,6 @@ def _run_info(row: Any) -> RunInfo:
         json.loads(row.head).get("counts", {}),
         row.has_samples,
     )
-
-
-def _thin(connection: Connection, number: int) -> None:
-    """Take the samples of a run away, some records at a time, and leave their summary in the body."""
-    ids = connection.execute(select(records.c.id).where(records.c.run == number)).scalars().all()
-    for some in _cut(ids):
-        query = select(bodies.c.record, bodies.c.body, samples.c.samples).join(
-            samples, samples.c.record == bodies.c.record
-        )
-        rows = connection.execute(query.where(bodies.c.record.in_(some))).all()
-        if rows:
-            connection.execute(
-                update(bodies).where(bodies.c.record == bindparam("of")).values(body=bindparam("thin")),
-                [{"of": row.record, "thin": thinned(row.body, row.samples)} for row in rows],
-            )
-        connection.execute(delete(samples).where(samples.c.record.in_(some)))
-    connection.execute(update(runs).where(runs.c.number == number).values(has_samples=False))
-
-
-def _delete(connection: Connection, number: int) -> None:
-    """Take a run away, and the workloads that no other run has."""
-    of_run = select(records.c.id).where(records.c.run == number)
-    orphans = select(records.c.workload).where(records.c.run == number)
-    touched = connection.execute(orphans.distinct()).scalars().all()
-    for table in (samples, bodies):
-        connection.execute(delete(table).where(table.c.record.in_(of_run)))
-    connection.execute(delete(records).where(records.c.run == number))
-    connection.execute(delete(runs).where(runs.c.number == number))
-    used = select(records.c.id).where(records.c.workload == workloads.c.id).exists()
-    for some in _cut(touched):
-        connection.execute(delete(workloads).where(workloads.c.id.in_(some), ~used))
 
 
 def _has_in_order(text: str, parts: Iterable[str]) -> bool:

@@ -65,6 +65,7 @@ workloads = Table(
     Column("key", String(32), nullable=False, unique=True),
     Column("test", Text, nullable=False),
     Column("name", Text, nullable=False),
+    sqlite_autoincrement=True,  # a process that knows the id of a pruned one must not meet another
 )
 
 conditions = Table(

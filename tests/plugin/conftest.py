@@ -6,6 +6,7 @@ they would be imported again and again.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ import filelock  # noqa: F401  # see above
 import pytest
 import sqlalchemy.dialects.sqlite  # noqa: F401  # see above
 import tabulate  # noqa: F401  # see above
+
+with contextlib.suppress(ImportError):
+    import psycopg  # noqa: F401  # see above
 
 import pytest_gpuprof.backends.cuda
 import pytest_gpuprof.backends.cupy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,26 @@ CASES = {
     "sort": Case("speedup", "time", lambda s: s.sort, "speedup"),
     "group-by": Case("file", "device", lambda s: s.group_by, "file"),
     "xdist": Case("assign", "off", lambda s: s.xdist, "assign"),
+    "store": Case("a.sqlite3", "none", lambda s: s.store, "a.sqlite3"),
+    "baselines": Case("a.json", "b.json", lambda s: s.baselines, "a.json"),
+    "compare": Case("latest:main", "baseline", lambda s: s.compare, "latest:main"),
+    "compare-figures": Case("gpu_time,energy", "speedup", lambda s: s.compare_figures, ("gpu_time", "energy")),
+    "max-regression": Case("10%", "20%", lambda s: s.max_regression, "10%"),
+    "missing-baseline": Case("fail", "warn", lambda s: s.missing_baseline, "fail"),
+    "changed-since": Case("main", "HEAD~3", lambda s: s.changed_since, "main"),
+    "from": Case("a.json", "b.json", lambda s: s.evidence, "a.json"),
+    "github": Case("off", "auto", lambda s: s.github, False),
 }
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """What some options need to be heard: GitHub Actions, and a git repository with a branch ``main``."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    if "changed-since" in request.node.name:
+        git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
+        for words in (("init", "--quiet", "--initial-branch=main"), ("commit", "--quiet", "--allow-empty", "-m", "x")):
+            subprocess.run([*git, *words], cwd=pytester.path, check=True)
 
 
 def settings(pytester: pytest.Pytester, *args: str) -> Settings:
@@ -115,6 +135,8 @@ def test_nothing_is_on_by_default(pytester: pytest.Pytester) -> None:
     assert (found.only, found.plan_only, found.strict, found.workers) == (False, False, False, 0)
     assert (found.devices, found.exports, found.budgets) == ((), (), ())
     assert (found.inconclusive, found.unavailable, found.xdist) == ("warn", None, "lock")
+    assert (found.compare, found.changed_since, found.evidence, found.missing_baseline) == (None, None, None, "warn")
+    assert (found.store, found.baselines) == (None, "gpuprof-baselines.json")
 
 
 @pytest.mark.parametrize(

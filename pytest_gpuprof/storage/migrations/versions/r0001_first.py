@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(32), nullable=False, unique=True),
         sa.Column("test", sa.Text, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
+        sqlite_autoincrement=True,  # a process that knows the id of a pruned one must not meet another
     )
     for name in ("conditions", "environments"):
         op.create_table(
