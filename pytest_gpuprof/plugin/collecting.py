@@ -103,9 +103,11 @@ class Collected:
     # -- telling ----------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl
-    def pytest_report_header(self) -> str:
-        """Say in one line that this run measures, and how."""
+    def pytest_report_header(self) -> str | None:
+        """Say in one line that this run measures, and how; one that measures nothing says so itself."""
         settings = self._settings
+        if settings.evidence:
+            return None
         where = ", ".join(settings.devices).replace(ANY, "the best device") or "the GPU"
         how = "strict" if settings.strict else f"inconclusive: {settings.inconclusive}"
         rounds = settings.plan.max_rounds

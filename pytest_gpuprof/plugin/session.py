@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,7 +20,7 @@ from pytest_gpuprof.plugin.collecting import Collected, location_of, property_pa
 from pytest_gpuprof.plugin.comparing import Comparing, Comparison, Found
 from pytest_gpuprof.plugin.journal import Journal, store_name
 from pytest_gpuprof.plugin.locks import DeviceLocks
-from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers
+from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers, without_group
 from pytest_gpuprof.plugin.progress import Progress
 from pytest_gpuprof.plugin.quarantine import Quarantine, is_quarantined, spare, today
 from pytest_gpuprof.plugin.run import Run
@@ -34,6 +34,9 @@ from pytest_gpuprof.profiler import Profiler
 from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.codec import record_of
 
+if TYPE_CHECKING:
+    from pytest_gpuprof.plugin.evidence import Evidence
+
 __all__ = ["Session", "start"]
 
 
@@ -44,20 +47,32 @@ def start(config: pytest.Config) -> None:
         UsageError: if a setting cannot be meant.
     """
     settings = Settings.of(config)
-    if settings.strict and settings.workers:
+    if settings.strict and settings.workers and not settings.evidence:
         raise UsageError(
             "--gpu-profile-strict is for a gate, and xdist workers load the CPU that is being measured; "
             "run the gate with -n0"
         )
     if settings.plan_only and settings.workers:
         raise UsageError("--gpu-profile-plan shows the tests of one process; run it with -n0")
+    if settings.evidence and (settings.plan_only or settings.changed_since):
+        other = "--gpu-profile-plan" if settings.plan_only else "--gpu-profile-changed-since"
+        raise UsageError(
+            f"--gpu-profile-from measures nothing, so there is nothing for {other} to choose; leave one out"
+        )
     config.pluginmanager.register(Builtin(), BUILTIN)
     config.pluginmanager.register(Termination(), "gpuprof-termination")
     extensions = Extensions(config.hook)
     run = Run(config, settings)
     comparing = Comparing(settings, config.rootpath, extensions.kinds, run)
-    session = Session(config, settings, extensions, run, comparing)
-    if settings.changed_since and not (settings.workers and settings.xdist == "off"):
+    evidence = None
+    if settings.evidence:
+        from pytest_gpuprof.plugin.evidence import Evidence
+
+        evidence = Evidence(config, settings, selection_of(config))
+        config.pluginmanager.register(evidence, "gpuprof-evidence")
+    session = Session(config, settings, extensions, run, comparing, evidence)
+    unmeasured = settings.workers and settings.xdist == "off" and evidence is None
+    if settings.changed_since and not unmeasured:
         from pytest_gpuprof.plugin.changed import Changed
 
         config.pluginmanager.register(Changed(config, settings.changed_since, session.measuring), "gpuprof-changed")
@@ -73,7 +88,7 @@ def start(config: pytest.Config) -> None:
     if settings.worker is None:
         check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
         collected = Collected(settings, extensions, config, run)
-        if settings.store != NOWHERE and not (settings.workers and settings.xdist == "off"):
+        if settings.store != NOWHERE and not unmeasured and evidence is None:  # what was measured elsewhere is no run
             from pytest_gpuprof.plugin.storing import Storing
 
             # before what collects, so that it comes after it: the last registered is the first called
@@ -86,7 +101,7 @@ def start(config: pytest.Config) -> None:
         config.pluginmanager.register(run, "gpuprof-run")
         if comparing.check():
             config.pluginmanager.register(Comparison(comparing, found, config), "gpuprof-comparison")
-    if settings.workers and settings.xdist == "off":  # the fixtures find no session, and run each workload once
+    if unmeasured:  # the fixtures find no session, and run each workload once
         if settings.is_controller:
             config.pluginmanager.register(Tally(NOT_UNDER_XDIST), TALLY)
         return
@@ -94,7 +109,7 @@ def start(config: pytest.Config) -> None:
         return
     config.pluginmanager.register(session, SESSION)
     config.pluginmanager.register(found, "gpuprof-found")
-    if settings.worker is None:
+    if settings.worker is None and evidence is None:
         from pytest_gpuprof.plugin.planning import EnergyNotice
 
         config.pluginmanager.register(EnergyNotice(settings, extensions), "gpuprof-energy-notice")
@@ -108,7 +123,13 @@ class Session:
     enabled = True
 
     def __init__(
-        self, config: pytest.Config, settings: Settings, extensions: Extensions, run: Run, comparing: Comparing
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        extensions: Extensions,
+        run: Run,
+        comparing: Comparing,
+        evidence: Evidence | None,
     ) -> None:
         self._settings = settings
         self._extensions = extensions
@@ -117,6 +138,7 @@ class Session:
         self._root = config.rootpath
         self._run = run
         self._comparing = comparing
+        self._evidence = evidence
         self._profiler: Profiler | None = None
         self._began_s = time.monotonic()
 
@@ -144,6 +166,15 @@ class Session:
             )
         return self._profiler
 
+    def _source(self, item: pytest.Item) -> Any:
+        """Return what brings the profiles of a test: the profiler, or what was measured elsewhere."""
+        if self._evidence is None:
+            return self.measuring()
+        from pytest_gpuprof.plugin.evidence import Stored
+
+        words = self._extensions.registry.parameters
+        return Stored(self._evidence, without_group(item.nodeid), words, self._settings.plan, self._comparing.before)
+
     def _devices(self) -> tuple[str, ...]:
         """Return the devices of this worker: all that were named, or one with ``--gpu-profile-xdist=assign``."""
         settings = self._settings
@@ -164,7 +195,7 @@ class Session:
         """Measure a workload for a test, judge the budgets that bind to it, and return its first profile."""
         __tracebackhide__ = True
         state = item.stash[STATE]
-        profiler = self.measuring()
+        profiler = self._source(item)
         jobs = profiler.jobs(workload, **{**state.options, **options})
         measured = []
         for job in jobs:
@@ -191,7 +222,7 @@ class Session:
         try:
             budgets: tuple[Budget, ...] = merge([limits], self._extensions.kinds)
             with self._progress.of(job.name):
-                judged = self.measuring().require(job, known, budgets, owner=item.nodeid)
+                judged = self._source(item).require(job, known, budgets, owner=item.nodeid)
         except UsageError as error:
             outcome.fail(str(error))
         judged = self._spared(item, judged, since=len(known.verdicts))
@@ -254,7 +285,16 @@ class Session:
             raise
 
     def _missing(self, item: pytest.Item, reason: str) -> BaseException:
-        """Return what a figure that is missing does to a test: skip it, or under strict fail it."""
+        """Return what a figure that is missing does to a test: skip it, or under strict fail it.
+
+        A budget that fails the test goes before both.
+        """
+        state = item.stash.get(STATE, None)
+        profiles = () if state is None else state.profiles.values()
+        judged = [(verdict, profile) for profile in profiles for verdict in profile.verdicts]
+        failure = outcome.fails(judged, self._settings)
+        if failure is not None:
+            return failure
         if self._settings.strict and not _is_excused(item):
             return outcome.GpuBudgetUnjudged(reason, pytrace=False)
         return pytest.skip.Exception(reason, _use_item_location=True)
@@ -281,7 +321,9 @@ class Session:
         if state is None or (call.when == "setup" and not report.failed and not report.skipped):
             return report
         if call.when in ("setup", "call"):
-            where = {"location": location_of(item)}
+            where: dict[str, Any] = {"location": location_of(item)}
+            if self._evidence is not None:
+                where["evidence"] = self._evidence.note()
             records = [
                 record_of(profile, test=item.nodeid, attempt=state.attempt) | where
                 for profile in state.profiles.values()
@@ -300,7 +342,7 @@ class Session:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write a test's records to the journal, once: not those of its subtests' reports, which are copies."""
         carried: dict[str, Any] | None = getattr(report, "gpuprof", None)
-        if carried is None or hasattr(report, "context"):
+        if carried is None or hasattr(report, "context") or self._evidence is not None:
             return
         for record in carried["records"]:
             self._journal.append({**record, "outcome": report.outcome})

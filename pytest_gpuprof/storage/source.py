@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_gpuprof.core.errors import Unavailable
 
-__all__ = ["Source", "changes_in", "machine_hash", "source_of", "trees_of"]
+__all__ = ["Source", "changes_in", "differing", "has_commit", "machine_hash", "source_of", "trees_of"]
 
 _TIMEOUT_S = 20.0
 """``git status`` of a monorepo on a cold disk takes several seconds; more than this is a disk that hangs."""
@@ -98,6 +98,42 @@ def changes_in(root: Path, paths: Iterable[str], ignoring: Sequence[Path] = ()) 
     return _changes(root, list(paths), ignoring)
 
 
+def differing(root: Path, path: str, measured: str, ignoring: Sequence[Path] = ()) -> list[str] | None:
+    """Return the files below a path that differ between what was measured of it and what is committed here.
+
+    Args:
+        root: the project's folder.
+        path: relative to it.
+        measured: what git had of it there.
+        ignoring: files that may change.
+
+    Returns:
+        The files relative to ``root``; ``None`` if this clone does not have what was measured.
+
+    Raises:
+        Unavailable: if git cannot tell.
+    """
+    now = _trees(root, [path])[path]
+    if now is None or _git(root, "cat-file", "--batch-check", given=f"{measured}\n").rstrip().endswith("missing"):
+        return None
+    try:
+        shown = _git(root, "diff-tree", "-r", "--name-only", "--no-renames", "-z", measured, now)
+    except Unavailable:  # one of them is a file
+        shown = ""
+    base = root.resolve() / path
+    files = [base / name for name in shown.split("\0") if name] or [base]
+    return _without(files, root, ignoring)
+
+
+def has_commit(root: Path, commit: str) -> bool:
+    """Whether this clone knows a commit.
+
+    Raises:
+        Unavailable: if git cannot tell.
+    """
+    return _git(root, "cat-file", "--batch-check", given=f"{commit}\n").split()[1:2] == ["commit"]
+
+
 def machine_hash() -> str:
     """Return 12 hexadecimal digits that are the same on this machine and on no other, and do not tell its name."""
     name = ""
@@ -124,10 +160,14 @@ def _trees(root: Path, paths: Sequence[str]) -> dict[str, str | None]:
 def _changes(root: Path, paths: Sequence[str], ignoring: Sequence[Path]) -> list[str]:
     top = Path(_git(root, "rev-parse", "--show-toplevel").rstrip("\n"))
     shown = _git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *paths)
-    left_out = {path.resolve() for path in ignoring}
-    files = [top / line[3:] for line in shown.split("\0") if line]
-    here = root.resolve()
-    return sorted(_relative(file, here) for file in files if file.resolve() not in left_out)
+    return _without([top / line[3:] for line in shown.split("\0") if line], root, ignoring)
+
+
+def _without(files: Iterable[Path], root: Path, ignoring: Sequence[Path]) -> list[str]:
+    """Return files relative to the root, but for those that may change, and for what we keep ourselves."""
+    here, left_out = root.resolve(), {path.resolve() for path in ignoring}
+    kept = [file for file in files if file.resolve() not in left_out and not file.is_relative_to(here / ".gpuprof")]
+    return sorted(_relative(file, here) for file in kept)
 
 
 def _relative(file: Path, root: Path) -> str:

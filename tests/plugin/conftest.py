@@ -32,6 +32,8 @@ import pytest_gpuprof.plugin.planning
 import pytest_gpuprof.plugin.session
 import pytest_gpuprof.plugin.storing  # noqa: F401  # see above
 
+from .repository import Repository
+
 HEAD = """
 import pytest
 from pytest_gpuprof import Unavailable, call, workload
@@ -181,6 +183,17 @@ class Runs:
 def runs(pytester: pytest.Pytester) -> Runs:
     """Inner runs of pytest on a simulated machine."""
     return Runs(pytester)
+
+
+@pytest.fixture
+def repository(pytester: pytest.Pytester) -> Repository:
+    """The folder of the inner runs as a repository with a branch ``main``, which leaves out what runs write."""
+    made = Repository(pytester.path)
+    made.git("init", "--quiet", "--initial-branch=main")
+    (made.path / ".gitignore").write_text(
+        "__pycache__/\n.gpuprof/\n*.json\nstdout\nstderr\nrunpytest-*\n", encoding="ascii"
+    )
+    return made
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,9 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
-__all__ = ["Repository", "repository"]
+__all__ = ["Repository"]
 
 
 _WHO = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
@@ -46,12 +44,3 @@ class Repository:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", f"--message={message}")
         return self.git("rev-parse", "HEAD")
-
-
-@pytest.fixture
-def repository(pytester: pytest.Pytester) -> Repository:
-    """The folder of the inner runs as a repository with a branch ``main``, which leaves out what runs write."""
-    made = Repository(pytester.path)
-    made.git("init", "--quiet", "--initial-branch=main")
-    (made.path / ".gitignore").write_text("__pycache__/\n.gpuprof/\n*.json\n", encoding="ascii")
-    return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .conftest import GPU, HEAD, Runs, text_of
-from .repository import Repository, repository  # noqa: F401  # a fixture
+from .repository import Repository
 from .test_options import one_sentence
 
 SINCE = "--gpu-profile-changed-since=main"
@@ -36,7 +36,7 @@ def measured(runs: Runs, *args: str, **how: object) -> set[str]:
 
 
 @pytest.fixture
-def project(repository: Repository) -> Repository:  # noqa: F811
+def project(repository: Repository) -> Repository:
     """Two test files, one of which imports a kernel through another module; a branch, on which nothing changed yet."""
     repository.write(
         conftest=GPU,
