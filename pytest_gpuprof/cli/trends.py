@@ -39,8 +39,7 @@ def add(commands: Subcommands) -> None:
         _history,
         "show one workload over commits, and where its level changed",
         "WORKLOAD is a test's id, or a part of it and of the workload's name, that means only one; * stands for "
-        "anything. A level is three runs or more under the same conditions; one or two odd runs are none. Levels are "
-        "found by ruptures (pip install 'pytest-gpuprof[history]').",
+        "anything. A level is three runs or more under the same conditions; one or two odd runs are none.",
         examples=[
             ("pytest-gpuprof history matmul", "the workload that has matmul in its test or name"),
             ("pytest-gpuprof history 'test_conv*fp16' --figure energy", "another figure"),

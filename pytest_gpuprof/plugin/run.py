@@ -60,6 +60,8 @@ class Run:
                 "strict": settings.strict,
                 "inconclusive": settings.inconclusive,
                 "unavailable": settings.unavailable,
+                "missing_baseline": settings.missing_baseline,
+                "compare": settings.compare,
                 "workers": settings.workers,
             },
             counts={},

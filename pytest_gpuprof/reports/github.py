@@ -50,7 +50,8 @@ def annotations_of(document: Mapping[str, Any], folder: str | None = "", failure
         folder: the project's folder as seen from the repository's root, in POSIX form; ``None`` if it is outside.
         failures_are_told: whether another plugin annotates the tests that failed; then they are left out here.
     """
-    found = sorted(_findings(workloads(document), _policy(document), folder), key=lambda each: each.weight)
+    settings: Mapping[str, Any] = document.get("settings") or {}
+    found = sorted(_findings(workloads(document), settings, folder), key=lambda each: each.weight)
     if failures_are_told:
         found = [each for each in found if each.level != "error"]
     lines, left_out = [], 0
@@ -64,28 +65,15 @@ def annotations_of(document: Mapping[str, Any], folder: str | None = "", failure
     return lines
 
 
-def _policy(document: Mapping[str, Any]) -> frozenset[str]:
-    """Return the outcomes that can fail a test of this run."""
-    settings = document.get("settings") or {}
-    failing = {"missed"}
-    if settings.get("strict"):
-        failing.add("not enforced")
-    if settings.get("inconclusive") == "fail":
-        failing.add("inconclusive")
-    if settings.get("unavailable") in (None, "fail"):  # by default it does where only the reading is missing
-        failing.add("unavailable")
-    return frozenset(failing)
-
-
-def _findings(found: Sequence[Workload], failing: frozenset[str], folder: str | None) -> Iterator[_Finding]:
+def _findings(found: Sequence[Workload], settings: Mapping[str, Any], folder: str | None) -> Iterator[_Finding]:
     without: dict[str, list[bool]] = {}
     for workload in found:
         for verdict in workload.profile.verdicts:
+            fails = _fails(workload, verdict, settings)
             if verdict.outcome == "unavailable" and verdict.cause == "no device":
-                fails = _fails(workload, verdict, failing)
                 without.setdefault(verdict.sentence.partition(": ")[2], []).append(fails)
             elif verdict.outcome != "met":
-                yield _finding(workload, verdict, failing, folder)
+                yield _finding(workload, verdict, "error" if fails else "warning", folder)
     for reason, fails_each in without.items():  # said once: they all lack the same
         text = f"{len(fails_each)} budget{'s were' if len(fails_each) > 1 else ' was'} not judged: {reason}"
         level: Level = "error" if any(fails_each) else "warning"
@@ -96,8 +84,7 @@ _WEIGHTS: Final[Mapping[str, float]] = {"missed": 0, "inconclusive": 1, "unavail
 """Which outcome is told first."""
 
 
-def _finding(workload: Workload, verdict: Verdict, failing: frozenset[str], folder: str | None) -> _Finding:
-    level: Level = "error" if _fails(workload, verdict, failing) else "warning"
+def _finding(workload: Workload, verdict: Verdict, level: Level, folder: str | None) -> _Finding:
     file, line = _place(workload.record.get("location"), folder)
     return _Finding(
         level,
@@ -109,14 +96,22 @@ def _finding(workload: Workload, verdict: Verdict, failing: frozenset[str], fold
     )
 
 
-def _fails(workload: Workload, verdict: Verdict, failing: frozenset[str]) -> bool:
+def _fails(workload: Workload, verdict: Verdict, settings: Mapping[str, Any]) -> bool:
     """Return whether a verdict failed its test; an expected failure (xfail) is none, nor is a budget only watched."""
-    return verdict.enforce and verdict.outcome in failing and workload.outcome == "failed"
+    if not verdict.enforce or workload.outcome != "failed":
+        return False
+    if verdict.change in ("new", "unreadable"):  # there was nothing to compare with
+        return settings.get("missing_baseline") == "fail"
+    if verdict.outcome == "not enforced":
+        return bool(settings.get("strict")) and not verdict.change
+    if verdict.outcome == "unavailable":  # by default it fails where only the reading is missing
+        return settings.get("unavailable") in (None, "fail")
+    return verdict.outcome == "missed" or settings.get("inconclusive") == "fail"
 
 
 def _distance(verdict: Verdict) -> float:
     """Return how far a figure is from its limit, as a natural logarithm; 0 where that has no meaning."""
-    if not verdict.observed or not verdict.limit:
+    if not verdict.observed or not verdict.limit or verdict.observed < 0:  # a regression may be an improvement
         return 0.0
     return abs(math.log(verdict.observed / verdict.limit))
 

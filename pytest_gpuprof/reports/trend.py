@@ -1,8 +1,8 @@
 """One figure over many runs: a line of blocks to look at, and where its level changed. Pure.
 
 A level is a stretch of runs whose figures scatter around one value. Levels are found by PELT (Killick, Fearnhead and
-Eckley 2012, "Optimal detection of changepoints with a linear computational cost") on the natural logarithms, as
-ruptures implements it, so that 10 % counts the same for a millisecond and a minute. A change has to pay a penalty for
+Eckley 2012, "Optimal detection of changepoints with a linear computational cost") on the natural logarithms, so that
+10 % counts the same for a millisecond and a minute. A change has to pay a penalty for
 being told, and the penalty is what keeps noise silent:
 
 * ``4 ln(n) σ²`` for *n* runs that scatter by σ, as asv has it. The Bayes criterion would be ``ln n`` per parameter, and
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pytest_gpuprof.core.errors import Unavailable
+from pytest_gpuprof.stats.segments import segments
 
 __all__ = ["LEAST_RUNS", "LEAST_SPREAD", "Step", "sparkline", "steps"]
 
@@ -102,27 +103,17 @@ def steps(values: Sequence[float]) -> list[Step]:
         values: one per run, above 0, the oldest first, all measured under the same conditions.
 
     Raises:
-        Unavailable: if ruptures is not installed, or if a value is not above 0.
+        Unavailable: if a value is not above 0.
     """
     if len(values) < 2 * LEAST_RUNS:
         return []
     if min(values) <= 0:
         raise Unavailable("changes are found on logarithms, and a figure of 0 has none")
-    try:
-        import numpy
-        import ruptures
-    except ImportError:
-        raise Unavailable(
-            "changes of the level are not looked for, because ruptures is not installed; "
-            "pip install 'pytest-gpuprof[history]'"
-        ) from None
     logs = [math.log(value) for value in values]
     spread = _spread(logs)
     quiet = _without_odd(logs, spread)
-    # The linear kernel is the squared distance from the mean, and its PELT is compiled.
-    search = ruptures.KernelCPD(kernel="linear", min_size=LEAST_RUNS, jump=1)
-    found = search.fit(numpy.asarray(quiet).reshape(-1, 1)).predict(pen=_PENALTY * math.log(len(logs)) * spread**2)
-    return _told(quiet, [0, *(int(edge) for edge in found)])
+    ends = segments(quiet, penalty=_PENALTY * math.log(len(logs)) * spread**2, least=LEAST_RUNS)
+    return _told(quiet, [0, *ends])
 
 
 def _told(logs: Sequence[float], edges: Sequence[int]) -> list[Step]:

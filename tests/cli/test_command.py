@@ -67,7 +67,7 @@ def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom pytest_gpuprof.cli import main\n"
         "try:\n    main(['compare', '--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'sqlalchemy', 'alembic', 'numpy', 'scipy', 'tabulate', 'ruptures', 'torch', 'pynvml', 'shtab'}\n"
+        "heavy = {'sqlalchemy', 'alembic', 'numpy', 'scipy', 'tabulate', 'torch', 'pynvml', 'shtab'}\n"
         "print('loaded:', *sorted(heavy & set(sys.modules)))"
     )
     assert in_a_process("-c", code).stdout.splitlines()[-1] == "loaded:"
@@ -77,7 +77,7 @@ def test_doctor_does_without_the_store() -> None:
     """What keeps records is of no interest to it."""
     code = (
         "import sys\nfrom pytest_gpuprof.cli import main\nmain(['doctor'])\n"
-        "print('loaded:', *sorted({'sqlalchemy', 'alembic', 'scipy', 'ruptures'} & set(sys.modules)))"
+        "print('loaded:', *sorted({'sqlalchemy', 'alembic', 'scipy'} & set(sys.modules)))"
     )
     assert in_a_process("-c", code).stdout.splitlines()[-1] == "loaded:"
 

@@ -109,3 +109,24 @@ def test_a_summary_is_markdown_within_its_limit() -> None:
     assert text.startswith("### GPU budgets: 0 met, 2000 missed")
     assert "lines left out" in text
     assert text.endswith("\n\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "level"),
+    [
+        ("new", {}, "warning"),
+        ("new", {"missing_baseline": "fail"}, "error"),
+        ("unreadable", {"missing_baseline": "fail"}, "error"),
+        ("incomparable", {"missing_baseline": "fail", "strict": True}, "warning"),
+    ],
+)
+def test_a_missing_baseline_is_an_error_where_it_fails(change: str, settings: dict[str, object], level: str) -> None:
+    """What is incomparable never fails, not even under strict."""
+    made = document(record(verdicts=[verdict("not enforced", change=change)], outcome="failed"), settings=settings)
+    assert annotations_of(made)[0].startswith(f"::{level} ")
+
+
+def test_an_improvement_that_is_doubted_has_no_distance_from_its_limit() -> None:
+    """It is a negative share of a positive limit, which has no logarithm."""
+    doubted = verdict("inconclusive", observed=-0.2, limit=0.05, change="improved")
+    assert annotations_of(document(record(verdicts=[doubted])))[0].startswith("::warning ")

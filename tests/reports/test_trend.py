@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import sys
 
 import pytest
 
@@ -110,10 +109,3 @@ def test_a_figure_of_zero_is_refused_in_words() -> None:
     """It has no logarithm."""
     with pytest.raises(Unavailable, match="figure of 0"):
         steps([1.0] * 6 + [0.0])
-
-
-def test_without_ruptures_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table is shown all the same; who calls this shows the sentence below it."""
-    monkeypatch.setitem(sys.modules, "ruptures", None)
-    with pytest.raises(Unavailable, match=r"pip install 'pytest-gpuprof\[history\]'"):
-        steps([1.0] * 20)

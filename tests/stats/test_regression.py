@@ -93,7 +93,9 @@ def test_slowdowns_are_found_as_often_as_they_should(runs: int, slower: float, l
     """With noise of 2 % between runs. Of 10 % after twenty runs, nearly nine in ten are seen in a single measurement."""
     chance, series = random.Random(5), 2000
     found = sum(
-        changed((math.exp(chance.gauss(0, 0.02)) for _ in range(runs)), slower * math.exp(chance.gauss(0, 0.02))).outcome
+        changed(
+            (math.exp(chance.gauss(0, 0.02)) for _ in range(runs)), slower * math.exp(chance.gauss(0, 0.02))
+        ).outcome
         == "worse"
         for _ in range(series)
     )
