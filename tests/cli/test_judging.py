@@ -50,7 +50,7 @@ def test_a_met_budget(history: History, command: Command, evidence: dict[str, An
     """One line with its sentence, the count, status 0; the file itself is no change of the sources."""
     assert check(history, command, evidence) == 0
     verdict, counted = command.out.splitlines()
-    assert verdict.startswith(f"met: {A} max_gpu_time ")
+    assert verdict.startswith(f"met: {A} GPU time ")
     assert counted == "budgets: 1 met"
     assert command.err == ""
 

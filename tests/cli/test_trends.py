@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import sys
 
 import pytest
 
@@ -97,15 +96,6 @@ def test_ascii(command: Command) -> None:
     command("history", "test_a", "--ascii")
     assert command.out.isascii()
     assert set(command.out.splitlines()[1]) <= set("_.-=*#")
-
-
-@pytest.mark.usefixtures("risen")
-def test_without_ruptures_the_table_is_shown(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what is missing is said on standard error."""
-    monkeypatch.setitem(sys.modules, "ruptures", None)
-    assert command("history", "test_a") == 0
-    assert len(command.out.splitlines()) == 14
-    assert "pip install 'pytest-gpuprof[history]'" in command.err
 
 
 @pytest.mark.parametrize(
