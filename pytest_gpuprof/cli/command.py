@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_gpuprof import __version__
-from pytest_gpuprof.cli import accepting, comparing, exporting, keeping, machine, runs, trends
+from pytest_gpuprof.cli import accepting, comparing, exporting, judging, keeping, machine, runs, trends
 from pytest_gpuprof.cli.arguments import Parser, epilog
 from pytest_gpuprof.core.errors import GpuprofError, StoreError, Unavailable, UsageError
 
 __all__ = ["main", "parser"]
 
-_FAMILIES = (machine, runs, comparing, accepting, trends, exporting, keeping)
+_FAMILIES = (machine, runs, comparing, accepting, trends, exporting, judging, keeping)
 """Each adds its subcommands. What a subcommand works with (SQLAlchemy, NumPy) is imported when it runs, so that help
 and completion answer at once."""
 

@@ -152,7 +152,10 @@ class Profile:
         """Return a figure of :data:`DERIVED` as a :class:`Reading`; it is computed from the legs and never stored."""
         if name in _TIME_RATIOS:
             missing, values = self.ratio_per_round(name)
-            return missing or Reading(math.exp(statistics.fmean(map(math.log, values))), quality="derived")
+            if missing is not None:
+                return missing
+            logs = [math.log(value) for value in values] or [self._log_ratio_without_rounds(name)]
+            return Reading(math.exp(statistics.fmean(logs)), quality="derived")
         return self._energy_ratio() if name == "energy_ratio" else self.efficiency.reading(name)
 
     def ratio_per_round(self, name: str, stat: str = "median") -> tuple[Reading | None, tuple[float, ...]]:
@@ -171,6 +174,12 @@ class Profile:
         parts = zip(*(under.per_round(metric, stat) for metric in metrics), strict=True)
         pairs = zip(over.per_round("wall_time", stat), map(sum, parts), strict=True)
         return None, tuple(high / low for high, low in pairs)
+
+    def _log_ratio_without_rounds(self, name: str) -> float:
+        """Return the ratio of what was read over all rounds: the store keeps that longer than the rounds themselves."""
+        above, below, metrics = _TIME_RATIOS[name]
+        under: Measurement = getattr(self, below)
+        return math.log(getattr(self, above).figure("wall_time") / sum(under.figure(metric) for metric in metrics))
 
     def overhead_of_ratio(self, name: str) -> float:
         """Return how far measuring itself can have moved a figure of :data:`DERIVED`, as a natural logarithm.

@@ -300,11 +300,16 @@ class Store:
         Raises:
             StoreError: if the store cannot be read.
         """
+        query = select(records.c.run, conditions.c.key).join(conditions).distinct()
+        pairs = [
+            (row.run, row.key)
+            for some in _in_parts([info.number for info in infos])
+            for row in self._asked(query.where(records.c.run.in_(some)))
+        ]
+        facts = self.facts_of(key for _, key in pairs)
         found: dict[int, dict[str, Mapping[str, Fact]]] = {info.number: {} for info in infos}
-        query = select(records.c.run, conditions.c.key, conditions.c.facts).join(conditions).distinct()
-        for some in _cut(list(found)):
-            for row in self._asked(query.where(records.c.run.in_(some))):
-                found[row.run][row.key] = json.loads(row.facts)
+        for number, key in pairs:
+            found[number][key] = facts[key]
         return found
 
     def facts_of(self, keys: Iterable[str]) -> dict[str, Mapping[str, Fact]]:
@@ -314,11 +319,12 @@ class Store:
             StoreError: if the store cannot be read.
         """
         query = select(conditions.c.key, conditions.c.facts)
-        return {
-            row.key: json.loads(row.facts)
-            for some in _cut(sorted(set(keys)))
-            for row in self._asked(query.where(conditions.c.key.in_(some)))
-        }
+        with self._undamaged():
+            return {
+                row.key: json.loads(row.facts)
+                for some in _in_parts(sorted(set(keys)))
+                for row in self._asked(query.where(conditions.c.key.in_(some)))
+            }
 
     def before(
         self,
@@ -474,6 +480,11 @@ class Store:
 
         self._database.write(insert)
         self._known.update(known.maps[0])
+
+
+def _in_parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Return values in parts that one condition takes."""
+    return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
 
 
 def _figures() -> Select[Any]:

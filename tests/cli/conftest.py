@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_gpuprof import Plan, Profiler, cli, hookimpl, profile
+from pytest_gpuprof import Budget, Plan, Profiler, cli, hookimpl, profile
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 from pytest_gpuprof.storage.codec import record_of
 from pytest_gpuprof.storage.document import new_document
@@ -28,16 +29,23 @@ class Machine:
 
 
 @cache
-def measured(gpu_s: float, card: str) -> Mapping[str, Any]:
-    """Return the record of a workload that takes so long on a card; measured once, and not to be changed."""
+def measured(gpu_s: float, card: str, budget: str) -> Mapping[str, Any]:
+    """Return the record of a workload that takes so long on a card; measured once, and not to be changed.
+
+    Args:
+        gpu_s: how long.
+        card: its name.
+        budget: a limit of twice that, by its keyword; empty for none.
+    """
 
     def fast(device: Any) -> Callable[[], None]:
         return lambda: device.run(cpu=20e-3, gpu=gpu_s)
 
+    budgets = [Budget(budget, 2 * gpu_s)] if budget else []
     profiler = Profiler(
         plugins=[Machine(card)], devices=["simulated:0"], backend="simulated", plan=Plan(warmup_s=0.05, window_s=0.5)
     )
-    return record_of(profile(fast, rounds=5, profiler=profiler))
+    return record_of(profile(fast, rounds=5, budgets=budgets, profiler=profiler))
 
 
 class History:
@@ -59,6 +67,7 @@ class History:
         card: str = "T4",
         dirty: bool = False,
         failed: bool = False,
+        budget: str = "",
     ) -> dict[str, Any]:
         """Return a run: the seconds that each test took on the GPU. Each has a commit of its own and a later day."""
         self.runs += 1
@@ -68,7 +77,9 @@ class History:
         for test, gpu_s in tests.items():
             node, _, name = test.partition(" ")
             outcome = "failed" if failed else "passed"
-            records.append({**measured(gpu_s, card), "test": node, "name": name or "fast", "outcome": outcome})
+            records.append(
+                {**deepcopy(measured(gpu_s, card, budget)), "test": node, "name": name or "fast", "outcome": outcome}
+            )
         return new_document(
             records,
             run_id=f"{self.runs:032x}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -46,8 +47,6 @@ def test_help_has_examples_that_are_commands(name: str, capsys: pytest.CaptureFi
     assert exit_.value.code == 0
     examples = capsys.readouterr().out.partition("examples:\n")[2].strip().splitlines()
     assert examples
-    import shlex
-
     for example in examples:
         words = shlex.split(example.strip().partition("   ")[0].partition("  ")[0])
         assert words[:2] == ["pytest-gpuprof", name]
