@@ -143,7 +143,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
     Excepted are two imports inside functions of the plugin, which load what a run needs only when it does.
     """
-    lazy = {(f"{NAME}.plugin.switch", f"{NAME}.plugin.session"), (f"{NAME}.plugin.use", f"{NAME}.plugin.off")}
+    lazy = {(f"{NAME}.plugin.switch", f"{NAME}.plugin.starting"), (f"{NAME}.plugin.use", f"{NAME}.plugin.off")}
     graph = {
         module: {
             each.module

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gpuprof.cli.arguments import (
-    Subcommands, add_command, add_selection, add_store, at_least, completes_files,
+    Subcommands,
+    add_command,
+    add_selection,
+    add_store,
+    at_least,
+    completes_files,
 )  # fmt: skip
 from pytest_gpuprof.cli.figures import figure_names, kinds
 from pytest_gpuprof.cli.output import note, plain, short_of_characters

@@ -50,7 +50,7 @@ def wanted(config: pytest.Config) -> bool:
 def switch_on(config: pytest.Config) -> None:
     """Register what measures."""
     from pytest_gpuprof.core.errors import UsageError
-    from pytest_gpuprof.plugin.session import start
+    from pytest_gpuprof.plugin.starting import start
 
     try:
         start(config)
