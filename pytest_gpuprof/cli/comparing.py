@@ -33,8 +33,8 @@ def add(commands: Subcommands) -> None:
         _compare,
         "compare a run with earlier ones, and say what got worse, what better and what is not comparable",
         f"The first run is the reference. {REFERENCES} As a reference, latest and latest:BRANCH stand for up to 20 "
-        "runs before NEW that were measured under the same conditions, a commit for all its runs, and baseline for the file "
-        "of accepted baselines; several runs show smaller changes than one.",
+        "runs before NEW that were measured under the same conditions, a commit for all its runs, and baseline for "
+        "the file of accepted baselines; several runs show smaller changes than one.",
         examples=[
             ("pytest-gpuprof compare latest:main", "the newest run against the runs on main"),
             ("pytest-gpuprof compare latest~1", "the newest run against the one before it"),

@@ -115,8 +115,8 @@ def test_a_rename_is_guessed_and_still_vanished(history: History, command: Comma
     history.run({"test_it.py::test_matmul": 1e-3, B: 1e-3})
     assert command("compare", "1", "2", "--fail-on", "vanished") == 1
     assert (
-        "maybe renamed: test_it.py::test_product fast is gone, and test_it.py::test_matmul has the same workload in the "
-        "same file" in command.out
+        "maybe renamed: test_it.py::test_product fast is gone, and test_it.py::test_matmul has the same workload in "
+        "the same file" in command.out
     )
     assert command.err == "pytest-gpuprof: --fail-on vanished: 1 row\n"
 
