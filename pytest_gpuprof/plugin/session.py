@@ -11,110 +11,29 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gpuprof.budgets.budget import Budget, merge
-from pytest_gpuprof.builtin import Builtin
 from pytest_gpuprof.core.errors import MeasurementError, OutputsDiffer, Unavailable, UsageError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin import outcome
-from pytest_gpuprof.plugin.collecting import Collected, location_of, property_pairs
-from pytest_gpuprof.plugin.comparing import Comparing, Comparison, Found
+from pytest_gpuprof.plugin.collecting import location_of, property_pairs
+from pytest_gpuprof.plugin.comparing import Comparing
 from pytest_gpuprof.plugin.journal import Journal, store_name
 from pytest_gpuprof.plugin.locks import DeviceLocks
 from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers, without_group
 from pytest_gpuprof.plugin.progress import Progress
-from pytest_gpuprof.plugin.quarantine import Quarantine, is_quarantined, spare, today
+from pytest_gpuprof.plugin.quarantine import spare
 from pytest_gpuprof.plugin.run import Run
-from pytest_gpuprof.plugin.selection import selection_of
-from pytest_gpuprof.plugin.settings import Settings, check_exports
-from pytest_gpuprof.plugin.switch import BUILTIN, SESSION, TALLY
-from pytest_gpuprof.plugin.tally import NOT_UNDER_XDIST, Tally
-from pytest_gpuprof.plugin.termination import Termination, without_our_frames
+from pytest_gpuprof.plugin.settings import Settings
+from pytest_gpuprof.plugin.skips import is_excused
+from pytest_gpuprof.plugin.termination import without_our_frames
 from pytest_gpuprof.plugin.use import INSTEAD, body_as_workload
 from pytest_gpuprof.profiler import Profiler
-from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.codec import record_of
 
 if TYPE_CHECKING:
     from pytest_gpuprof.plugin.evidence import Evidence
 
-__all__ = ["Session", "start"]
-
-
-def start(config: pytest.Config) -> None:
-    """Register what measures, or what shows what would be measured.
-
-    Raises:
-        UsageError: if a setting cannot be meant.
-    """
-    settings = Settings.of(config)
-    if settings.strict and settings.workers and not settings.evidence:
-        raise UsageError(
-            "--gpu-profile-strict is for a gate, and xdist workers load the CPU that is being measured; "
-            "run the gate with -n0"
-        )
-    if settings.plan_only and settings.workers:
-        raise UsageError("--gpu-profile-plan shows the tests of one process; run it with -n0")
-    if settings.evidence and (settings.plan_only or settings.changed_since):
-        other = "--gpu-profile-plan" if settings.plan_only else "--gpu-profile-changed-since"
-        raise UsageError(
-            f"--gpu-profile-from measures nothing, so there is nothing for {other} to choose; leave one out"
-        )
-    config.pluginmanager.register(Builtin(), BUILTIN)
-    config.pluginmanager.register(Termination(), "gpuprof-termination")
-    extensions = Extensions(config.hook)
-    run = Run(config, settings)
-    comparing = Comparing(settings, config.rootpath, extensions.kinds, run)
-    evidence = None
-    if settings.evidence:
-        from pytest_gpuprof.plugin.evidence import Evidence
-
-        evidence = Evidence(config, settings, selection_of(config))
-        config.pluginmanager.register(evidence, "gpuprof-evidence")
-    session = Session(config, settings, extensions, run, comparing, evidence)
-    unmeasured = settings.workers and settings.xdist == "off" and evidence is None
-    if settings.changed_since and not unmeasured:
-        from pytest_gpuprof.plugin.changed import Changed
-
-        config.pluginmanager.register(Changed(config, settings.changed_since, session.measuring), "gpuprof-changed")
-    if settings.plan_only:
-        from pytest_gpuprof.plugin.planning import Planning
-
-        config.pluginmanager.register(Planning(settings, extensions), "gpuprof-planning")
-        return
-    if settings.quarantine:
-        selection = selection_of(config)
-        config.pluginmanager.register(Quarantine(settings.quarantine, selection, today()), "gpuprof-quarantine")
-    found = Found()
-    if settings.worker is None:
-        check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
-        collected = Collected(settings, extensions, config, run)
-        if settings.store != NOWHERE and not unmeasured and evidence is None:  # what was measured elsewhere is no run
-            from pytest_gpuprof.plugin.storing import Storing
-
-            # before what collects, so that it comes after it: the last registered is the first called
-            config.pluginmanager.register(Storing(config, settings, run, collected.counts), "gpuprof-storing")
-        config.pluginmanager.register(collected, "gpuprof-collected")
-        if settings.github:
-            from pytest_gpuprof.plugin.github import GitHub
-
-            config.pluginmanager.register(GitHub(collected.document, config.rootpath), "gpuprof-github")
-        config.pluginmanager.register(run, "gpuprof-run")
-        if comparing.check():
-            config.pluginmanager.register(Comparison(comparing, found, config), "gpuprof-comparison")
-    if unmeasured:  # the fixtures find no session, and run each workload once
-        if settings.is_controller:
-            config.pluginmanager.register(Tally(NOT_UNDER_XDIST), TALLY)
-        return
-    if settings.is_controller:
-        return
-    config.pluginmanager.register(session, SESSION)
-    config.pluginmanager.register(found, "gpuprof-found")
-    if settings.worker is None and evidence is None:
-        from pytest_gpuprof.plugin.planning import EnergyNotice
-
-        config.pluginmanager.register(EnergyNotice(settings, extensions), "gpuprof-energy-notice")
-    if settings.strict:
-        config.pluginmanager.register(NoSkips(), "gpuprof-no-skips")
+__all__ = ["Session"]
 
 
 class Session:
@@ -295,7 +214,7 @@ class Session:
         failure = outcome.fails(judged, self._settings)
         if failure is not None:
             return failure
-        if self._settings.strict and not _is_excused(item):
+        if self._settings.strict and not is_excused(item):
             return outcome.GpuBudgetUnjudged(reason, pytrace=False)
         return pytest.skip.Exception(reason, _use_item_location=True)
 
@@ -324,8 +243,9 @@ class Session:
             where: dict[str, Any] = {"location": location_of(item)}
             if self._evidence is not None:
                 where["evidence"] = self._evidence.note()
+            kinds = tuple(self._extensions.kinds.values())
             records = [
-                record_of(profile, test=item.nodeid, attempt=state.attempt) | where
+                record_of(profile, test=item.nodeid, attempt=state.attempt, kinds=kinds) | where
                 for profile in state.profiles.values()
             ]
             judged = sum(len(profile.verdicts) for profile in state.profiles.values())
@@ -354,41 +274,6 @@ class Session:
         """Let go of the journal, if there is one."""
         if "_journal" in self.__dict__:
             self._journal.close()
-
-
-class NoSkips:
-    """Under strict, fails a test with budgets that skips itself, by a mark, in a fixture or in its body."""
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Refuse a skip while the test is set up."""
-        __tracebackhide__ = True
-        return (yield from _without_skip(item))
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Refuse a skip while the test runs."""
-        __tracebackhide__ = True
-        return (yield from _without_skip(item))
-
-
-def _without_skip(item: pytest.Item) -> Generator[None, object, object]:
-    __tracebackhide__ = True
-    try:
-        return (yield)
-    except pytest.skip.Exception as skip:
-        state = item.stash.get(STATE, None)
-        if state is None or not state.budgets or _is_excused(item):
-            raise
-        reason = str(skip)
-    raise outcome.GpuBudgetUnjudged(
-        f"the test has budgets and skips itself ({reason}), which --gpu-profile-strict does not accept", pytrace=False
-    )
-
-
-def _is_excused(item: pytest.Item) -> bool:
-    """Whether strict asks nothing of a test: it is in quarantine, or nothing of it changed and it is not measured."""
-    return is_quarantined(item) or INSTEAD in item.stash
 
 
 def _check_complete(state: TestState) -> None:

@@ -123,8 +123,8 @@ class Storing:
                 self._store = None
                 self._opened().add(document)
                 self._told.append((f"gpuprof: the records are in the store {self._name} after all", "green"))
-            elif self._records:
-                self._opened().finish(self._run.id, document)
+            elif self._records and self._opened().finish(self._run.id, document) < len(self._records):
+                self._opened().add(document)  # a test took the store away, and there is a new one
             for left in leftovers(self._root, self._name, self._run.id):
                 if self._lost_a_worker and left.document["records"]:
                     self._opened().add({**document, "records": left.document["records"]})

@@ -31,9 +31,10 @@ def marker_help() -> tuple[str, str]:
         "gpu_profile(*, name, devices, backend, cpu, reference, check, flops, bytes, items, precision, cpu_threads, "
         "rounds, max_time, cache, transfers, reset, params, metrics): how to measure this test's workload "
         "(pytest-gpuprof).",
-        "gpu_budget(*, min_speedup, max_gpu_time, max_gpu_memory, max_energy, …, stat='median', confidence=0.95, "
-        "reason, enforce=True, profile): limits that fail the test when they are missed, in base units or with a unit, "
-        "or by device name, e.g. min_speedup={'H200': 40, '*': 5} (pytest-gpuprof).",
+        "gpu_budget(*, min_speedup, max_gpu_time, max_gpu_memory, max_energy, …, max_regression, stat='median', "
+        "confidence=0.95, reason, enforce=True, profile, metric='gpu_time'): limits that fail the test when they are "
+        "missed, in base units or with a unit, or by device name, e.g. min_speedup={'H200': 40, '*': 5}; metric= is "
+        "what max_regression='5%' compares with accepted baselines (pytest-gpuprof).",
     )
 
 
@@ -49,7 +50,7 @@ def wanted(config: pytest.Config) -> bool:
 def switch_on(config: pytest.Config) -> None:
     """Register what measures."""
     from pytest_gpuprof.core.errors import UsageError
-    from pytest_gpuprof.plugin.session import start
+    from pytest_gpuprof.plugin.starting import start
 
     try:
         start(config)

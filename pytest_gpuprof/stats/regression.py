@@ -41,7 +41,8 @@ five 9.9 % and twenty 7.1 %; the false alarms stay below 0.1 % while runs differ
 0.7 % where they differ by 5 %."""
 
 _ROUNDING = 1e-5
-"""Figures are kept with six digits; exact ones that differ by less than ten units of the last are the same."""
+"""Figures are kept with six digits, so that less than ten units of the last are no difference; whole numbers, such as
+bytes, are kept in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def compare(
         if not 0 <= setting < math.inf:
             raise ValueError(f"{name} is {setting}: give 0 or a positive number")
     if floor == 0:
-        return _exact(before, now, 1 if more_is_worse else -1, max(least, _ROUNDING))
+        return _exact(before, now, 1 if more_is_worse else -1, least)
     seen = [max(value, resolution) for value in values]
     if min(seen) == 0:
         raise ValueError("a figure is 0, which is no multiple of any other: give a resolution, or a floor of 0")
@@ -151,6 +152,8 @@ def _quantile(freedom: int, tail: float) -> float:
 
 
 def _exact(before: Sequence[float], now: float, sign: int, least: float) -> Change:
+    if not all(float(value).is_integer() for value in (*before, now)):
+        least = max(least, _ROUNDING)
     low, high = min(before), max(before)
     level = min(max(now, low), high)  # within what was seen before, it is what was seen before
     effect = sign * _ratio(now, level)

@@ -40,6 +40,7 @@ class Database:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._busy = RLock()
+        self._file: tuple[int, int] | None = None
         self._engine = self._made()
 
     @property
@@ -66,7 +67,9 @@ class Database:
                 "name another place with --gpu-profile-store"
             ) from error
         try:
+            self._file = None
             self._open()
+            self._file = self._file_now()
         except SQLAlchemyError as error:
             self.close()
             raise self._told(error) from error
@@ -175,6 +178,20 @@ class Database:
                     raise
                 time.sleep(0.02)
 
+    def _file_now(self) -> tuple[int, int] | None:
+        """Return which file has the store's name, ``None`` if none has."""
+        try:
+            status = None if self.address.path is None else self.address.path.stat()
+        except OSError:
+            return None
+        return None if status is None else (status.st_dev, status.st_ino)
+
+    def _follow(self) -> None:
+        """Open the store anew where its file was taken away: SQLite would go on writing to a file without a name."""
+        if self._file is not None and self._file != self._file_now():
+            self.close()
+            self.open()
+
     def _outside(self, *statements: str) -> None:
         """Execute statements of SQLite outside any transaction, to their end: each step of a vacuum frees one page."""
         assert self._engine.dialect.dbapi is not None
@@ -201,6 +218,7 @@ class Database:
 
     def _twice(self, work: Callable[[Connection], T], *, writing: bool) -> T:
         with self._busy:
+            self._follow()
             for again in (True, False):
                 try:
                     options = {_WRITING: writing}

@@ -91,17 +91,24 @@ def read_document(path: str | Path) -> dict[str, Any]:
         line = text.count("\n", 0, conflict.start()) + 1
         raise UsageError(f"{name} has a merge conflict in line {line}; take one side of it, or measure again")
     try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
+        document = json.loads(text, parse_constant=_refuse)
+    except ValueError as error:
         document = _journal(text)
         if document is None:
             raise UsageError(
-                f"{name} is not JSON (line {error.lineno}: {error.msg}); it was cut off or is something else: export "
-                "it again"
+                f"{name} is not JSON ({_where(error)}); it was cut off or is something else: export it again"
             ) from None
     if isinstance(document, dict) and "journal" in document:  # a journal of one line
         document = _journal(text)
     return checked(document, name)
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"it has the number {constant}")
+
+
+def _where(error: ValueError) -> str:
+    return f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _journal(text: str) -> dict[str, Any] | None:

@@ -112,17 +112,22 @@ class Store:
         """
         self._written(run_id, [packed(record)])
 
-    def finish(self, run_id: str, head: Mapping[str, Any]) -> None:
+    def finish(self, run_id: str, head: Mapping[str, Any]) -> int:
         """Say that a run has all its records, and how it ended.
+
+        Returns:
+            How many there are; fewer than were appended if somebody took the store away meanwhile.
 
         Raises:
             StoreError: if it cannot be written.
         """
-        self._database.write(
-            lambda connection: connection.execute(
-                update(runs).where(runs.c.id == run_id).values({**run_row(head), "finished": True})
-            )
-        )
+
+        def close(connection: Connection) -> int:
+            values = {**run_row(head), "finished": True}
+            connection.execute(update(runs).where(runs.c.id == run_id).values(values))
+            return connection.execute(select(runs.c.records).where(runs.c.id == run_id)).scalar() or 0
+
+        return self._database.write(close)
 
     def add(self, document: Mapping[str, Any], *, finished: bool = True) -> bool:
         """Add a whole run in one transaction, or what a run that is there lacks.

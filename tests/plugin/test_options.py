@@ -87,7 +87,8 @@ def _surroundings(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, re
 
 
 def settings(pytester: pytest.Pytester, *args: str) -> Settings:
-    return Settings.of(pytester.parseconfigure(*args))
+    # Some options ask git, or read a file, when they switch measuring on.
+    return Settings.of(pytester.parseconfigure(*args, "--no-gpu-profile"))
 
 
 def test_every_option_is_tested_here() -> None:

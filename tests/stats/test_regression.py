@@ -34,7 +34,8 @@ def spread_runs(count: int, spread: float) -> list[float]:
 
 def test_the_constants_are_the_ones_that_were_simulated() -> None:
     """One in a thousand, 5 %, four runs of prior knowledge."""
-    assert (ALPHA, LEAST, PRIOR_RUNS) == (0.001, math.log(1.05), 4)
+    rule = (ALPHA, LEAST, PRIOR_RUNS)
+    assert rule == (0.001, math.log(1.05), 4)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_false_alarms_are_as_rare_as_they_were_simulated(runs: int, spread: floa
     ("runs", "slower", "least"), [(1, 1.30, 0.9), (5, 1.20, 0.99), (10, 1.15, 0.98), (20, 1.10, 0.8), (20, 1.15, 0.99)]
 )
 def test_slowdowns_are_found_as_often_as_they_should(runs: int, slower: float, least: float) -> None:
-    """With noise of 2 % between runs. Of 10 % after twenty runs, nearly nine in ten are seen in a single measurement."""
+    """With noise of 2 % between runs; of 10 % after twenty runs, nearly nine in ten are seen."""
     chance, series = random.Random(5), 2000
     found = sum(
         changed(
