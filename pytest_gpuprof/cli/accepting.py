@@ -44,7 +44,7 @@ def add(commands: Subcommands) -> None:
         "accept",
         _accept,
         "make what was measured the baseline that max_regression is judged against",
-        f"{REFERENCES} What was measured on other machines stays in the file. A test that failed, and a figure in doubt, "
+        f"{REFERENCES} What was measured on other machines stays in the file. A test that failed and a figure in doubt "
         "are left out, and it is said why. Baselines of several runs show smaller changes than those of one.",
         examples=[
             ("pytest-gpuprof accept", f"the newest run, into {FILE_NAME}"),

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_MOST_ROWS = 200
+"""Nobody reads ten thousand rows that say "unchanged", and GitHub refuses a comment that holds them. A program gets all
+of them."""
+
 
 def add(commands: Subcommands) -> None:
     """Add ``compare``."""
@@ -29,8 +33,8 @@ def add(commands: Subcommands) -> None:
         _compare,
         "compare a run with earlier ones, and say what got worse, what better and what is not comparable",
         f"The first run is the reference. {REFERENCES} As a reference, latest and latest:BRANCH stand for up to 20 "
-        "runs before NEW that were measured under the same conditions, a commit for all its runs, and baseline for the file "
-        "of accepted baselines; several runs show smaller changes than one.",
+        "runs before NEW that were measured under the same conditions, a commit for all its runs, and baseline for "
+        "the file of accepted baselines; several runs show smaller changes than one.",
         examples=[
             ("pytest-gpuprof compare latest:main", "the newest run against the runs on main"),
             ("pytest-gpuprof compare latest~1", "the newest run against the one before it"),
@@ -55,6 +59,10 @@ def add(commands: Subcommands) -> None:
         help="order of the rows: as they ran, by name, or the worst first (default: run)",
     )  # fmt: skip
     compare.add_argument("--only-changed", action="store_true", help="leave out the rows that are unchanged")
+    compare.add_argument(
+        "--all", action="store_true", dest="every",
+        help=f"show all rows; a table or Markdown of more than {_MOST_ROWS} leaves out those that are unchanged",
+    )  # fmt: skip
     add_selection(compare)
     completes_files(
         compare.add_argument("--baselines", metavar="PATH", help="the file that baseline means (default: "
@@ -86,9 +94,13 @@ def _compare(chosen: argparse.Namespace) -> int:
             least_shares(fail_on, LEAST),
         )
     comparison = Comparison(found.label, now.label, rows)
-    shown = [row for row in ordered(rows, chosen.sort) if not (chosen.only_changed and row.outcome == "unchanged")]
+    too_many = len(rows) > _MOST_ROWS and chosen.format in ("table", "markdown") and not chosen.every
+    only_changed = chosen.only_changed or too_many
+    shown = [row for row in ordered(rows, chosen.sort) if not (only_changed and row.outcome == "unchanged")]
     failed = {each.text: count for each in fail_on if (count := sum(each.holds(row) for row in rows))}
     _print(comparison, shown, failed, chosen.format)
+    if too_many and len(shown) < len(rows):
+        note(f"{len(rows) - len(shown)} unchanged rows are not shown; --all shows them")
     return _status(comparison, failed, fail_on)
 
 

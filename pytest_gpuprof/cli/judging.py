@@ -87,7 +87,8 @@ def _check(chosen: argparse.Namespace) -> int:
 def _check_samples(run: Named) -> None:
     if run.info is not None and not run.info.has_samples:
         raise UsageError(
-            f"{run.label} cannot be judged again, because prune took its samples; judge an exported file, or measure again"
+            f"{run.label} cannot be judged again, because prune took its samples; judge an exported file, or "
+            "measure again"
         )
 
 

@@ -13,8 +13,8 @@ from pytest_gpuprof.core.errors import UsageError
 __all__ = ["add"]
 
 _SAMPLES_OF = 50
-"""Runs that keep every sample. Samples are needed to judge a run again, which is about recent ones, and take most of the
-space."""
+"""Runs that keep every sample. Samples are needed to judge a run again, which is about recent ones, and take most
+of the space."""
 
 
 def add(commands: Subcommands) -> None:

@@ -116,7 +116,7 @@ def compare(
 
 
 def _moderated(before: Sequence[float], now: float, sign: int, floor: float, least: float) -> Change:
-    from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
+    from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
     unit, runs = before[0], len(before)
     logs = [math.log(value / unit) for value in before]
@@ -128,24 +128,27 @@ def _moderated(before: Sequence[float], now: float, sign: int, floor: float, lea
     effect = sign * (math.log(now / unit) - mean)
     p = float(stdtr(freedom, -abs(effect) / error))
     surely = p < ALPHA and abs(effect) > least
-    half = float(stdtrit(freedom, 0.975)) * error
+    half = _quantile(freedom, 0.025) * error
     return Change(
         ("worse" if effect > 0 else "better") if surely else "same",
         effect,
         (effect - half, effect + half),
         p,
         runs,
-        max(_critical(freedom) * error, least),
+        max(_quantile(freedom, ALPHA) * error, least),
         unit * math.exp(mean),
     )
 
 
 @lru_cache(maxsize=64)
-def _critical(freedom: int) -> float:
-    """Return how many standard errors decide: 7.17 for one earlier run, 4.50 for five, 3.49 for twenty."""
+def _quantile(freedom: int, tail: float) -> float:
+    """Return beyond how many standard errors a tail begins.
+
+    That of :data:`ALPHA`, which decides, begins at 7.17 for one earlier run, 4.50 for five, 3.49 for twenty.
+    """
     from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-    return -float(stdtrit(freedom, ALPHA))
+    return -float(stdtrit(freedom, tail))
 
 
 def _exact(before: Sequence[float], now: float, sign: int, least: float) -> Change:

@@ -115,8 +115,8 @@ def test_a_rename_is_guessed_and_still_vanished(history: History, command: Comma
     history.run({"test_it.py::test_matmul": 1e-3, B: 1e-3})
     assert command("compare", "1", "2", "--fail-on", "vanished") == 1
     assert (
-        "maybe renamed: test_it.py::test_product fast is gone, and test_it.py::test_matmul has the same workload in the "
-        "same file" in command.out
+        "maybe renamed: test_it.py::test_product fast is gone, and test_it.py::test_matmul has the same workload in "
+        "the same file" in command.out
     )
     assert command.err == "pytest-gpuprof: --fail-on vanished: 1 row\n"
 
@@ -182,6 +182,23 @@ def test_rows_can_be_chosen_and_sorted(history: History, command: Command) -> No
     assert tests("--sort", "change") == [B, A, C]
     assert tests("--only-changed") == [A, B]
     assert tests("-k", "not test_a") == [C, B]
+
+
+def test_many_unchanged_rows_are_counted_and_not_shown(history: History, command: Command) -> None:
+    """A person sees the row that matters; --all and programs get all of them."""
+    tests = {f"test_it.py::test_{number}": 1e-3 for number in range(120)}
+    history.run(tests)
+    history.run({**tests, "test_it.py::test_7": SLOW})
+    assert command("compare", "1", "2") == 0
+    assert [line.split()[0] for line in command.out.splitlines() if line.startswith("test_it")] == [
+        "test_it.py::test_7"
+    ]
+    assert "1 regressed, 239 unchanged" in command.out
+    assert command.err == "239 unchanged rows are not shown; --all shows them\n"
+    assert command("compare", "1", "2", "--all") == 0
+    assert sum(line.startswith("test_it") for line in command.out.splitlines()) == 240
+    assert command("compare", "1", "2", "--format", "csv") == 0
+    assert len(command.out.splitlines()) == 241
 
 
 def test_formats_are_clean(history: History, command: Command) -> None:
