@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
+from pytest_gpuprof.stats.quantiles import normal_quantile, student_quantile
+
 LOOKS: tuple[int, ...] = tuple(range(3, 25))
 """Rounds after which a running series is looked at: every one from three on. Three is the first count at which
 Student's t is usable (with two rounds it asks for a factor of two)."""
@@ -111,11 +113,9 @@ def student(rounds: int, confidence: float) -> float:
         >>> [round(student(rounds, 0.95), 2) for rounds in (3, 6, 12, 24)]
         [8.67, 3.46, 4.21, 2.77]
     """
-    from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
-
     side = (1 - confidence) / 2
     share = _SHARES.get(rounds, _OTHER_SHARE) * (1 + _OVERLAP * (side / 0.025) ** _OVERLAP_EXPONENT)
-    return -float(stdtrit(rounds - 1, side * (share if rounds >= LOOKS[0] else _SHARE_OF_TWO)))
+    return student_quantile(side * (share if rounds >= LOOKS[0] else _SHARE_OF_TWO), rounds - 1)
 
 
 @lru_cache(maxsize=256)
@@ -130,11 +130,9 @@ def hidden(rounds: int, confidence: float) -> float:
         >>> [round(hidden(rounds, 0.95), 2) for rounds in (3, 6, 12, 24)]
         [4.75, 1.75, 1.06, 0.64]
     """
-    from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
-
     if rounds < LOOKS[0]:
         return student(rounds, confidence) / math.sqrt(rounds)
     side = (1 - confidence) / 2
     early = 2.0**-rounds > _SHARE_OF_HIDDEN * side
     multiple = _HIDDEN_EARLY if early else _HIDDEN_AT_SIX * (6 / rounds) ** _HIDDEN_EXPONENT
-    return multiple * max(1.0, -float(ndtri(side)) / _USUAL_Z)
+    return multiple * max(1.0, normal_quantile(side) / _USUAL_Z)
