@@ -12,9 +12,11 @@ rule sees the same draws.
 * ``known noise``: the limit. A z-test that knows the noise, with as many rounds as it needs for 97.5 % power; and with
   as many as it needs to decide as often as ``gpuprof`` does, 99.9 % at most.
 
-The goal: at most 2.6 % wrong on either side where rounds are independent and their noise is not skewed. For a clock of
-two speeds that takes six rounds: all of five have the same speed in 3.1 % of the series, on either side, so a rule that
-decides a budget 5 % away sooner breaks it. Noise that outlives a round cannot be told from the truth by so few rounds.
+The goal: at most 2.6 % wrong on either side where rounds are independent. What 24 rounds cannot tell is noise that many
+series never show, if it moves the mean by more than the 1.6 % that the rule takes for granted at the end: one round in
+ten 20 % slower is such a case. For a clock of two speeds that goal takes six rounds: all of five have the same speed in
+3.1 % of the series, on either side, so a rule that decides a budget 5 % away sooner breaks it. Noise that outlives a
+round cannot be told from the truth by so few rounds.
 """
 
 from __future__ import annotations

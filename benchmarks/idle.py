@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -27,6 +25,7 @@ from typing import Any
 
 from scipy import stats
 
+from benchmarks.instructions import instructions_of
 from benchmarks.progress import say
 from benchmarks.results import ROOT
 
@@ -174,20 +173,12 @@ class _Runner:
 
     def instructions(self) -> float | None:
         """Return the ratio of instructions of a run with the plugin to one without, ``None`` without valgrind."""
-        if shutil.which("valgrind") is None:
-            return None
         counts = []
         for plugin in (PLUGIN, NOTHING):
-            log = self._folder / "valgrind"
-            subprocess.run(
-                ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log}",
-                 *self._command(plugin)],
-                cwd=self._folder, env={**self._environment, "PYTHONHASHSEED": "0"}, check=True,
-                stdout=subprocess.DEVNULL,
-            )  # fmt: skip
-            found = re.search(r"Collected : (\d+)", log.read_text(encoding="utf-8"))
-            assert found is not None, "valgrind counted nothing"
-            counts.append(int(found[1]))
+            counted = instructions_of(self._command(plugin), self._folder, self._environment)
+            if counted is None:
+                return None
+            counts.append(counted)
             say("idle, instructions of runs", len(counts), 2)
         return counts[0] / counts[1]
 

@@ -102,6 +102,9 @@ NOISES: dict[str, Noise] = {
     "one round in ten 14 % slower": Noise(
         _per_round(lambda rng, shape: 0.014 - 0.14 * (rng.random(shape) < 0.1)),
     ),
+    "one round in ten 20 % slower": Noise(
+        _per_round(lambda rng, shape: 0.02 - 0.2 * (rng.random(shape) < 0.1)),
+    ),
     "correlated, 0.95 per sample": Noise(_correlated(0.95, 0.03), independent=False),
     "two speeds ±7 %, kept for ten rounds": Noise(_sticky(0.07), independent=False),
     "drift to 10 % over 24 rounds": Noise(_drift(0.1), independent=False),

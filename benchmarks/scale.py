@@ -207,9 +207,9 @@ def table(results: Mapping[str, Any]) -> str:
         peer = "pytest-benchmark compare"
         lines.append(
             f"| {int(size):,} | {found['store_bytes'] / 1e6:,.0f} MB | "
-            f"{_marked(seconds['compare'], GOALS['compare'])} | {most['compare']:.0f} MB | {seconds[peer]:.2f} s | {most[peer]:.0f} MB | "
-            f"{seconds['compare'] / seconds[peer]:.2f} | {most['compare, two runs stored']:.0f} MB | "
-            f"{_marked(seconds['history'], GOALS['history'])} | {most['history']:.0f} MB |"
+            f"{_marked(seconds['compare'], GOALS['compare'])} | {most['compare']:.0f} MB | "
+            f"{seconds[peer]:.2f} s | {most[peer]:.0f} MB | {seconds['compare'] / seconds[peer]:.2f} | "
+            f"{most['compare, two runs stored']:.0f} MB | {_marked(seconds['history'], GOALS['history'])} | {most['history']:.0f} MB |"
         )
     return "\n".join(lines)
 

@@ -27,7 +27,9 @@ from pytest_gpuprof.sampling.leak import leak_pass
 from pytest_gpuprof.sampling.legs import built
 from pytest_gpuprof.sampling.memory import host_memory_pass, memory_pass
 from pytest_gpuprof.sampling.passes import PassResult, flops_pass
+from pytest_gpuprof.sampling.preflight import preflight
 from pytest_gpuprof.sampling.sampler import Rounds, take_rounds
+from pytest_gpuprof.sampling.turn import EventsOf
 from pytest_gpuprof.watching import Watched, not_said
 
 __all__ = ["Measuring"]
@@ -50,6 +52,7 @@ class Measuring:
         ceilings: what devices can do at most.
         watch: told what is being done, between timed regions only.
         periods: how often energy counters are refreshed, as far as that is known; what is learnt is added.
+        events_of: tells what the events of a device are good for.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Measuring:
         ceilings: Ceilings,
         watch: Watch,
         periods: MutableMapping[str, float] | None = None,
+        events_of: EventsOf = preflight,
     ) -> None:
         self._job = job
         self._wanted = wanted
@@ -67,6 +71,7 @@ class Measuring:
         self._ceilings = ceilings
         self._watch = watch
         self._periods = {} if periods is None else periods
+        self._events_of = events_of
         self._legs = {leg: plan for leg, plan in job.legs.items() if wanted.needs.get(leg)}
         self._output: Any = None
         self._peaks: Mapping[str, Reading] = {}
@@ -179,6 +184,7 @@ class Measuring:
             transfers=[leg for leg in self._wanted.legs("transfers") if leg == "gpu"],  # the CPU's data is there
             compare=compare,
             observe=watched.observe if watched else lambda _: {},
+            events_of=self._events_of,
             watch=self._watch,
         )
 

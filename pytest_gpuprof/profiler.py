@@ -27,6 +27,7 @@ from pytest_gpuprof.job import Job, JobMaker, wanted_by
 from pytest_gpuprof.measuring import Measuring
 from pytest_gpuprof.sampling.legs import built
 from pytest_gpuprof.sampling.plan import Plan
+from pytest_gpuprof.sampling.preflight import Preflights
 
 __all__ = ["Before", "Exclusive", "Profiler", "profile"]
 
@@ -102,6 +103,7 @@ class Profiler:
         self._before = before
         self._broken: dict[tuple[str, str], str] = {}
         self._periods: dict[str, float] = {}  # of energy counters, watched once per run
+        self._preflights = Preflights()
 
     def jobs(self, workload: Any, **options: Any) -> list[Job]:
         """Return what would be measured: one job per accelerator. The arguments are those of :func:`profile`."""
@@ -216,7 +218,9 @@ class Profiler:
         self, job: Job, budgets: Sequence[Budget], owner: str, beside: frozenset[Leg] = frozenset()
     ) -> Profile:
         wanted = wanted_by(job, budgets, beside)
-        measuring = Measuring(job, wanted, self.extensions, self._ceilings, self._watch, self._periods)
+        measuring = Measuring(
+            job, wanted, self.extensions, self._ceilings, self._watch, self._periods, self._preflights.of
+        )
         devices = [leg.device for leg in job.legs.values()]
         if wanted.legs("package energy"):  # counted for the whole host, whichever leg it is measured on
             devices.append(self.extensions.registry.open(_HOST, DeviceId("cpu")))

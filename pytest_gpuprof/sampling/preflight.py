@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from pytest_gpuprof.core.protocols import Backlog, Device, Timer
 
-__all__ = ["Events", "preflight"]
+__all__ = ["Events", "Preflights", "preflight"]
 
 _PAIRS = 100
 """Pairs of events with nothing between them: enough to meet two neighbouring steps of a coarse clock."""
@@ -46,6 +46,26 @@ class Events:
     resolution_s: float
     empty_s: float
     backlog: Backlog | None
+
+
+class Preflights:
+    """The preflights of a run: what is a fact of a device is found out once, and not for every test.
+
+    A backlog that failed may only have met a busy moment, which must not spoil all tests after it: it is tried again.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[tuple[Device, Events | None]] = []  # a device need not be hashable, and there are few
+
+    def of(self, device: Device) -> Events | None:
+        """Return what the events of a device are good for; ``None`` if it has none."""
+        for known, found in self._found:
+            if known is device:
+                return found
+        found = preflight(device)
+        if found is None or device.backlog is None or found.backlog is not None:
+            self._found.append((device, found))
+        return found
 
 
 def preflight(device: Device) -> Events | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,15 @@ _REPEATS = 5
 _CALLS = 16
 """Calls between two events: the smallest kernels (1-2 µs) add up to far more than the events themselves cost."""
 
+_ENOUGH_S = 0.01
+"""Calls of longer than that are not needed between two events, however few they are: nothing is left to add up."""
+
+_HIDDEN_SHARE = 0.5
+"""A backlog may be a third shorter than it was told to be: what took half of it to launch was launched behind it."""
+
+_PLAINLY = 10.0
+"""An empty pair of events and a step of their clock, tenfold: a device that is busy for longer does something."""
+
 _LONGEST_BACKLOG_S = 0.02
 """A workload that synchronizes inside waits for the whole backlog at each call, so it must be short."""
 
@@ -34,7 +43,9 @@ _WAITS_SHARE = 0.5
 """Who is late by less than half of it has not waited for its end."""
 
 _VARIES = 0.1
-"""Calls vary by themselves: 10 % later is no sign of waiting."""
+_GROWS = 2.0
+"""Calls vary by themselves: 10 % later is no sign of waiting. A long call is made only once without a backlog and once
+behind it; nor is it a sign there if the first was already half that much slower than the warm-up's calls."""
 
 _ESCAPE_S = 20e-6
 _ESCAPE_SHARE = 0.10
@@ -48,8 +59,8 @@ _WORKING_S = 1e-6
 """A call that takes a microsecond longer than an empty one has computed, all the same: where there are no events, both
 are timed with a synchronization, and three times its length would be too much to ask of a small call."""
 
-_WORKING_CPU_S = 1e-3
-"""A CPU that is busy for a millisecond computes; calling an empty function takes less than a microsecond."""
+_WORKING_CPU_S = 1e-4
+"""A CPU that is busy for 0.1 ms computes; calling an empty function takes a thousandth of that."""
 
 _LONG_CALL_S = 0.2
 """A call as long as this is not called many times over to find out what it is: it does something, and once will do."""
@@ -92,7 +103,9 @@ def probe(leg: BuiltLeg, seconds_per_call: float, events: Events | None) -> Prob
         WorkloadError: if it does nothing: a result that was computed before, or a callable with no body.
     """
     device = leg.plan.device
-    if _does_nothing(leg, seconds_per_call, events):
+    repeats = 1 if seconds_per_call > _LONG_CALL_S else _REPEATS
+    plain, behind = ([], []) if events is None else _looks(leg, events, repeats)
+    if not _works(behind, events) and _does_nothing(leg, seconds_per_call, events):
         raise WorkloadError(
             f"the callable of {leg.plan.workload.name!r} does nothing on {device.info.id}: its calls take no longer "
             "than calling an empty function; return a callable that computes anew each time, not a stored result, "
@@ -100,30 +113,66 @@ def probe(leg: BuiltLeg, seconds_per_call: float, events: Events | None) -> Prob
         )
     if events is None:
         return Probe()
-    repeats = 1 if seconds_per_call > _LONG_CALL_S else _REPEATS
-    plain = [_look(leg, events, 0.0) for _ in range(repeats)]
     host_s = min(each.host_s for each in plain)
-    device_s = statistics.median(each.device_s for each in plain)
+    device_s = statistics.median(each.device_s for each in behind or plain)
     idle_s = statistics.median(seconds_of(device, _nothing, 0) for _ in range(_REPEATS))
     leftover_s = max(0.0, statistics.median(each.leftover_s for each in plain) - idle_s)
-    if events.backlog is not None and (repeats > 1 or host_s > _WAITS_SHARE * device_s):
-        wait_s = min(_LONGEST_WAIT_S, max(_WAITS_S, 2 * host_s))
-        behind = [_look(leg, events, wait_s) for _ in range(repeats)]
-        late_s = min(each.host_s for each in behind)
-        device_s = statistics.median(each.device_s for each in behind)
-        if late_s - host_s >= max(_WAITS_SHARE * wait_s, _VARIES * host_s):
-            return Probe("synchronizes", host_s, device_s)
+    growth = 0.0 if repeats > 1 else plain[0].passed_s / seconds_per_call - 1
+    if behind and _waits(plain, behind, max(_VARIES, _GROWS * growth)):
+        return Probe("synchronizes", host_s, device_s)
     escapes = leftover_s > max(_ESCAPE_S, _ESCAPE_SHARE * device_s)
     return Probe("launch-bound" if host_s > device_s else "device-bound", host_s, device_s, escapes, leftover_s)
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One call: until the host was back, between the events, and from the last event until the device was idle."""
+    """One call.
+
+    Args:
+        host_s: until the host was back.
+        device_s: between the events.
+        leftover_s: from the last event until the device was idle.
+        passed_s: until the device was idle.
+        backlog_s: how long the device was kept busy before.
+    """
 
     host_s: float
     device_s: float
     leftover_s: float
+    passed_s: float
+    backlog_s: float
+
+
+def _looks(leg: BuiltLeg, events: Events, repeats: int) -> tuple[list[_Look], list[_Look]]:
+    """Return looks without a backlog and, where that can tell anything, behind one.
+
+    Taken in turn, so that calls of which each is slower than the last are slower in both; and mirrored, as in rounds,
+    so that calls of which every second one is slow are slow in both.
+    """
+    plain: list[_Look] = []
+    behind: list[_Look] = []
+    for index in range(2 * repeats):
+        if index % 4 in (0, 3):
+            plain.append(_look(leg, events, 0.0))
+        elif events.backlog is not None and (repeats > 1 or plain[0].host_s > _WAITS_SHARE * plain[0].device_s):
+            wait_s = min(_LONGEST_WAIT_S, max(_WAITS_S, 2 * plain[-1].host_s))
+            behind.append(_look(leg, events, wait_s))
+    return plain, behind
+
+
+def _works(behind: Sequence[_Look], events: Events | None) -> bool:
+    """Whether the device was plainly busy with single calls that had all been launched before it came to them."""
+    if events is None or not behind or any(each.host_s > _HIDDEN_SHARE * each.backlog_s for each in behind):
+        return False
+    return statistics.median(each.device_s for each in behind) > _PLAINLY * (events.empty_s + events.resolution_s)
+
+
+def _waits(plain: Sequence[_Look], behind: Sequence[_Look], varies: float) -> bool:
+    """Whether even the fastest call behind a backlog is late, beside the calls next to it without one."""
+    index = min(range(len(behind)), key=lambda each: behind[each].host_s)
+    beside_s = min(each.host_s for each in plain[max(0, index - 1) : index + 2])
+    late_s = behind[index].host_s - beside_s
+    return late_s >= max(_WAITS_SHARE * behind[index].backlog_s, varies * beside_s)
 
 
 def _look(leg: BuiltLeg, events: Events, backlog_s: float) -> _Look:
@@ -142,7 +191,7 @@ def _look(leg: BuiltLeg, events: Events, backlog_s: float) -> _Look:
     done = now()
     device.synchronize()
     idle = now()
-    return _Look(back - called, timer.elapsed_s(start, end), idle - done)
+    return _Look(back - called, timer.elapsed_s(start, end), idle - done, idle - called, backlog_s)
 
 
 def _nothing() -> None:
@@ -154,7 +203,7 @@ def _does_nothing(leg: BuiltLeg, seconds_per_call: float, events: Events | None)
     if seconds_per_call > (_WORKING_CPU_S if events is None else _LONG_CALL_S):
         return False
     if events is not None and events.backlog is not None and not leg.single:
-        return _nothing_behind_backlog(leg, events, events.backlog)
+        return _nothing_behind_backlog(leg, seconds_per_call, events, events.backlog)
     calls = 1 if leg.single else _CALLS
     if events is None:
         ours = min(seconds_of_calls(leg, calls) for _ in range(_REPEATS))
@@ -163,10 +212,10 @@ def _does_nothing(leg: BuiltLeg, seconds_per_call: float, events: Events | None)
     return _host_seconds(leg, calls) <= _NOOP_FACTOR * _host_seconds(leg, calls, _nothing)
 
 
-def _nothing_behind_backlog(leg: BuiltLeg, events: Events, backlog: Backlog) -> bool:
+def _nothing_behind_backlog(leg: BuiltLeg, seconds_per_call: float, events: Events, backlog: Backlog) -> bool:
     """Whether the device has nothing to do between two events, when the host cannot be what keeps them apart."""
     host_s = _host_seconds(leg, 1)
-    calls = max(1, min(_CALLS, int(_LONGEST_BACKLOG_S / 2 / max(host_s, 1e-9))))
+    calls = max(1, min(_CALLS, int(_ENOUGH_S / max(host_s, seconds_per_call, 1e-9))))
     wait_s = min(_LONGEST_BACKLOG_S, 1.5 * host_s * calls + 50e-6)
 
     def behind(what: Callable[[], Any]) -> float:
@@ -174,9 +223,14 @@ def _nothing_behind_backlog(leg: BuiltLeg, events: Events, backlog: Backlog) -> 
         backlog(wait_s)
         return _between_events(leg, events, what, calls)
 
-    ours = statistics.median(behind(leg.function) for _ in range(_REPEATS))
-    empty = statistics.median(behind(_nothing) for _ in range(_REPEATS))
-    return ours <= 2 * empty + 2 * events.resolution_s
+    most = 2 * statistics.median(behind(_nothing) for _ in range(_REPEATS)) + 2 * events.resolution_s
+    nothing = something = 0
+    while max(nothing, something) <= _REPEATS // 2:  # what the median will say is known after three that agree
+        if behind(leg.function) <= most:
+            nothing += 1
+        else:
+            something += 1
+    return nothing > something
 
 
 def _host_seconds(leg: BuiltLeg, calls: int, function: Callable[[], Any] | None = None) -> float:

@@ -20,9 +20,10 @@ from pytest_gpuprof.core.results import Caution, Round
 from pytest_gpuprof.sampling import doubts
 from pytest_gpuprof.sampling.legs import LegPlan, built
 from pytest_gpuprof.sampling.plan import Plan
+from pytest_gpuprof.sampling.preflight import preflight
 from pytest_gpuprof.sampling.probe import Probe
 from pytest_gpuprof.sampling.quiet import quiet, threads_limited
-from pytest_gpuprof.sampling.turn import Observe, Running, Turn, first_call, prepare
+from pytest_gpuprof.sampling.turn import EventsOf, Observe, Running, Turn, first_call, prepare
 
 __all__ = ["LegRounds", "MeterFactory", "Rounds", "take_rounds"]
 
@@ -71,6 +72,7 @@ def take_rounds(
     transfers: Collection[results.Leg] = (),
     compare: Callable[[Mapping[results.Leg, Any]], None] | None = None,
     observe: Observe = lambda _: {},
+    events_of: EventsOf = preflight,
     watch: Watch = lambda _: None,
 ) -> Rounds:
     """Build the legs, call each for the first time, warm it up, and take rounds until the rule has enough.
@@ -85,6 +87,7 @@ def take_rounds(
         transfers: the legs whose upload and download are wanted.
         compare: gets the outputs of the first calls, before anything is timed; raises if they differ.
         observe: asked after each turn of a leg, and its figures are kept with the round.
+        events_of: tells what the events of a device are good for.
         watch: told what is being done, between timed regions.
 
     Raises:
@@ -109,7 +112,7 @@ def take_rounds(
             watch(f"warming up on {each.leg.plan.device.info.id}")
             leg_of = each.leg.plan.leg
             wanted = {"device_time": leg_of in device_time, "transfers": leg_of in transfers}
-            _run(each, "during warm-up", partial(prepare, each, plan, **wanted))
+            _run(each, "during warm-up", partial(prepare, each, plan, events_of, **wanted))
         began = clock.now()
         reason = _rounds(running, plan, rule, clock, observe, watch)
         seconds = clock.now() - began

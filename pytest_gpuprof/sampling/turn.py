@@ -8,19 +8,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pytest_gpuprof.core.protocols import Meter
+from pytest_gpuprof.core.protocols import Device, Meter
 from pytest_gpuprof.core.results import Caution, Round
 from pytest_gpuprof.sampling import doubts
 from pytest_gpuprof.sampling.device_time import Window, overhead_of, plan_window, take_device_sample
 from pytest_gpuprof.sampling.legs import BuiltLeg, LegPlan
 from pytest_gpuprof.sampling.loop import CallCost, call_cost, call_repeatedly, seconds_of, take_sample
 from pytest_gpuprof.sampling.plan import Plan
-from pytest_gpuprof.sampling.preflight import Events, preflight
+from pytest_gpuprof.sampling.preflight import Events
 from pytest_gpuprof.sampling.probe import Probe, probe
 from pytest_gpuprof.sampling.transfers import Transfers
 from pytest_gpuprof.sampling.warmup import LONG_CALL_S, calls_per_sample, warm_up
 
-__all__ = ["Observe", "Running", "Turn", "first_call", "prepare"]
+__all__ = ["EventsOf", "Observe", "Running", "Turn", "first_call", "prepare"]
+
+EventsOf = Callable[[Device], Events | None]
+"""Tells what the events of a device are good for, ``None`` if it has none."""
 
 Observe = Callable[[LegPlan], Mapping[str, float]]
 """Told after each turn of a leg; returns what its board says now, such as the clock."""
@@ -28,7 +31,8 @@ Observe = Callable[[LegPlan], Mapping[str, float]]
 _Samples = dict[str, tuple[float, ...]]
 
 _REWARM_S = 0.02
-"""A GPU that idled through the CPU leg's turn drops its clock; 20 ms of load bring it back."""
+"""A GPU that idled through the CPU leg's turn drops its clock; 20 ms of load bring it back, and as long as it idled
+brings back what it lost in less: in every second round its turn follows its last one."""
 
 _OBSERVED_S = 2e-3
 _MOST_QUEUED = 100
@@ -67,6 +71,7 @@ class Running:
     rounds: list[Round] = field(default_factory=list)
     calls: int = 0
     compilations: int = 0
+    left_s: float = 0.0  # when its device was last busy with it
 
 
 def first_call(each: Running) -> Any:
@@ -82,11 +87,11 @@ def first_call(each: Running) -> Any:
     return output
 
 
-def prepare(each: Running, plan: Plan, *, device_time: bool, transfers: bool) -> None:
+def prepare(each: Running, plan: Plan, events_of: EventsOf, *, device_time: bool, transfers: bool) -> None:
     """Warm up, probe, and find out how many calls make a sample."""
     leg, device = each.leg, each.leg.plan.device
     warmth = warm_up(leg, plan)
-    each.events = preflight(device)
+    each.events = events_of(device)
     each.probe = probe(leg, warmth.seconds_per_call, each.events)
     is_cpu = device.info.kind == "cpu"
     each.samples_per_round = plan.cpu_samples if is_cpu else plan.gpu_samples
@@ -109,6 +114,7 @@ def prepare(each: Running, plan: Plan, *, device_time: bool, transfers: bool) ->
     each.calls += warmth.calls
     each.cautions += [*warmth.cautions, *doubts.of_probe(leg.plan, each.probe, each.window is not None)]
     each.compilations = _compilations(each)
+    each.left_s = device.clock.now()
 
 
 def _plan_device_time(each: Running, plan: Plan, events: Events) -> None:
@@ -154,6 +160,7 @@ class Turn:
         samples |= {name: (figure,) for name, figure in self._observed().items()}
         each.rounds.append(Round(self.index, self.position, iterations, samples, overhead))
         self._look_for_compilations()
+        each.left_s = leg.plan.device.clock.now()
 
     def _observed(self) -> Mapping[str, float]:
         """Return what the board says while it works: the clock of an idle one says nothing about the round."""
@@ -168,7 +175,8 @@ class Turn:
 
     def _rewarm(self) -> None:
         each = self.each
-        calls = max(1, min(each.iterations * 10, int(_REWARM_S / max(each.seconds_per_call, 1e-9))))
+        rewarm_s = min(_REWARM_S, each.leg.plan.device.clock.now() - each.left_s)
+        calls = max(1, min(each.iterations * 10, int(rewarm_s / max(each.seconds_per_call, 1e-9))))
         seconds_of(each.leg.plan.device, each.leg.function, calls)
         each.calls += calls
 

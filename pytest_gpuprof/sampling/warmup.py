@@ -33,6 +33,10 @@ _RECENT = 9
 _WORTH_TELLING = 0.25
 """Groups of 10 ms differ by a few percent on any shared machine; the rounds average over that."""
 
+_LEAST_CALLS = 10
+_LEAST_CALLS_S = 1.0
+"""What tunes itself tries one thing per call: ten calls at least, as long as they take no longer than a second."""
+
 _MOST_WARMUP_CALLS = 1_000_000
 """Calls so short that a million do not fill the warm-up have nothing to warm up; the probe tells whether they work."""
 
@@ -61,10 +65,10 @@ class Warmth:
 def warm_up(leg: BuiltLeg, plan: Plan) -> Warmth:
     """Call until steady.
 
-    Steady is: at least ``warmup_s`` of calls (``cpu_warmup_s`` on a CPU), and three groups in a row that agree; or,
-    where noise forbids that, ten groups of which the later five are as fast as the five before. The cap does not count
-    groups that were slow because something was compiled or tuned, so that a compilation which takes a minute is
-    outlasted.
+    Steady is: at least ``warmup_s`` of calls (``cpu_warmup_s`` on a CPU), ten of them unless they are long, and three
+    groups in a row that agree; or, where noise forbids that, ten groups of which the later five are as fast as the five
+    before. The cap does not count groups that were slow because something was compiled or tuned, so that a compilation
+    which takes a minute is outlasted.
     """
     is_cpu = leg.plan.device.info.kind == "cpu"
     least_s = min(plan.warmup_s, plan.cpu_warmup_s) if is_cpu else plan.warmup_s
@@ -79,7 +83,8 @@ def warm_up(leg: BuiltLeg, plan: Plan) -> Warmth:
         usual = statistics.median_low(per_call for _, per_call in groups[-_RECENT:])  # of two, the one not compiling
         total = sum(seconds for seconds, _ in groups)
         counted = sum(seconds for seconds, per_call in groups if per_call <= _SLOW * usual)
-        if len(latest) == 3 and counted >= least_s and (_agree(latest) or _has_no_trend(groups)):
+        enough = counted >= least_s and (made >= _LEAST_CALLS or total >= _LEAST_CALLS_S)
+        if len(latest) == 3 and enough and (_agree(latest) or _has_no_trend(groups)):
             break
         if counted >= plan.warmup_cap_s or total >= plan.compile_cap_s or made >= _MOST_WARMUP_CALLS:
             if len(groups) > 1 and max(latest) > (1 + _WORTH_TELLING) * min(latest):

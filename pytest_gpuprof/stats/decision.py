@@ -42,7 +42,7 @@ Outcome = Literal["met", "missed", "undecided"]
 
 DEFAULT_CONFIDENCE = 0.95
 """At most 2.5 % wrong on each side over all looks together: the convention, and what the simulations were run with. It
-holds for independent rounds whose noise is not skewed (`boundary` and `benchmarks.decision` say how far)."""
+holds for independent rounds whose noise is not too skewed (`boundary` and `benchmarks.decision` say how far)."""
 
 DEFAULT_FLOOR = 0.02
 """Noise of a round taken for granted, 2 %. Without it three lucky identical rounds of a clock that jumps between two
@@ -208,7 +208,7 @@ def smallest_decidable_margin(
 
     Example:
         >>> [round(100 * smallest_decidable_margin(rounds), 1) for rounds in (3, 6, 12, 24)]
-        [10.0, 3.6, 2.1, 1.3]
+        [10.0, 3.6, 2.1, 1.6]
     """
     _check_settings(confidence, floor, 0.0)
     if rounds < 0:

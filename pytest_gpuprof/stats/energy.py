@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_gpuprof.core.results import Quality, Reading
+from pytest_gpuprof.stats.quantiles import student_quantile
 
 __all__ = ["Counted", "EnergyWindow"]
 
@@ -104,11 +105,9 @@ class Counted:
         counter = 2 * _UNIFORM_SD * self.resolution / math.sqrt(count) if averaged else self.resolution
         spread = 0.0
         if count >= 2:
-            from scipy.special import stdtrit  # only who measures energy pays for the import
-
             each = [window.joules / amount for window, amount in zip(self.windows, amounts, strict=True)]
             freedom = min(count - 1, _MOST_FREEDOM)
-            spread = float(stdtrit(freedom, 0.975)) * statistics.stdev(each) / value / math.sqrt(count)
+            spread = student_quantile(0.025, freedom) * statistics.stdev(each) / value / math.sqrt(count)
         return self._reading(value, math.hypot(counter, spread))
 
     def _reading(self, value: float, error: float) -> Reading:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_gpuprof.backends.simulated import SimulatedDevice
-from pytest_gpuprof.sampling.preflight import preflight
+from pytest_gpuprof.sampling.preflight import Preflights, preflight
 from tests.sampling.machines import EXACT, device_of, exact_machine
 
 
@@ -79,3 +79,35 @@ def test_a_device_without_events_has_no_preflight() -> None:
     device = device_of(exact_machine(), "cpu")
     assert isinstance(device, SimulatedDevice)
     assert preflight(device) is None
+
+
+def test_what_is_a_fact_of_a_device_is_found_out_once() -> None:
+    """Per device, and also that there are no events; nothing is asked of the device again."""
+    machine = exact_machine(EXACT, EXACT)
+    card, cpu = device_of(machine), device_of(machine, "cpu")
+    found = Preflights()
+    first = found.of(card)
+    assert first == preflight(card)
+    assert found.of(cpu) is None
+    moment = machine.clock.time
+    assert found.of(card) is first
+    assert found.of(cpu) is None
+    assert machine.clock.time == moment
+    assert found.of(device_of(exact_machine())) is not first
+
+
+def test_a_backlog_that_failed_is_tried_again() -> None:
+    """One busy moment must not leave all later tests without it."""
+    device = device_of(exact_machine())
+    real = device.backlog
+    assert real is not None
+    found = Preflights()
+    device.backlog = lambda seconds: real(seconds * 0.5)
+    failed = found.of(device)
+    device.backlog = real
+    mended = found.of(device)
+    assert failed is not None
+    assert failed.backlog is None
+    assert mended is not None
+    assert mended.backlog is real
+    assert found.of(device) is mended

@@ -261,6 +261,69 @@ def test_a_call_of_seconds_is_probed_by_two_calls_at_most() -> None:
     assert not found.escapes
 
 
+@pytest.mark.parametrize("seconds", [20e-6, 1e-3, 0.1, 3.0])
+@pytest.mark.parametrize("factor", [1.05, 1.2, 1 / 1.2])
+@pytest.mark.parametrize("synchronizes", [True, False])
+def test_calls_that_grow_are_told_apart_from_calls_that_wait(seconds: float, factor: float, synchronizes: bool) -> None:
+    """Each call takes the host a fifth longer than the last, or less long; only the device can be waited for."""
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        takes = seconds
+
+        def run() -> None:
+            nonlocal takes
+            device.host(takes)
+            device.run(2e-5)
+            if synchronizes:
+                device.synchronize()
+            takes *= factor
+
+        return run
+
+    machine = exact_machine()
+    with built(leg_on(machine, work)) as ready:
+        seconds_per_call = seconds_of_calls(ready, 1)
+        found = probe(ready, seconds_per_call, preflight(ready.plan.device))
+    # What keeps the host busy for longer than the longest backlog finds it gone, and has nothing to wait for.
+    assert found.synchronizes is (synchronizes and seconds < 1)
+
+
+@pytest.mark.parametrize("synchronizes", [True, False])
+def test_every_second_call_may_be_slow(synchronizes: bool) -> None:
+    """As with two buffers in turn: looks with and without a backlog meet both kinds."""
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        slow = False
+
+        def run() -> None:
+            nonlocal slow
+            device.host(1e-4 if slow else 5e-3)
+            device.run(1e-4)
+            if synchronizes:
+                device.synchronize()
+            slow = not slow
+
+        return run
+
+    assert probed(work).synchronizes is synchronizes
+
+
+def test_what_plainly_works_is_not_called_many_times_over() -> None:
+    """Ten looks at single calls tell all there is to tell of kernels of a millisecond."""
+    calls = 0
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal calls
+            calls += 1
+            device.run(1e-3)
+
+        return run
+
+    probed(work)
+    assert calls == 4 + 10  # four before the probe
+
+
 @pytest.mark.parametrize("prelude", [5e-3, 0.1])
 def test_a_host_that_is_slow_by_itself_does_not_wait(prelude: float) -> None:
     """It returns no later behind a backlog than without one."""

@@ -22,14 +22,14 @@ def test_every_round_from_the_third_to_the_twenty_fourth_is_looked_at() -> None:
     assert MAX_ROUNDS == 24
 
 
-@pytest.mark.parametrize(("rounds", "t"), [(2, 50.92), (3, 8.67), (4, 9.00), (6, 3.46), (12, 4.21), (24, 2.77)])
+@pytest.mark.parametrize(("rounds", "t"), [(2, 50.92), (3, 8.89), (4, 9.15), (6, 3.50), (12, 4.24), (24, 2.79)])
 def test_visible_noise_is_bounded_by_the_share_of_each_look(rounds: int, t: float) -> None:
     """The values at 95 %: strict where little is to be gained, mild after six rounds and at the end."""
     assert student(rounds, 0.95) == pytest.approx(t, abs=0.006)
 
 
 @pytest.mark.parametrize(
-    ("confidence", "overlap"), [(0.95, 1.45), (0.9, 1.45 + 0.06), (0.99, 1.34), (0.999, 1.22), (1 - 1e-9, 1.02)]
+    ("confidence", "overlap"), [(0.95, 1.38), (0.9, 1.38 + 0.05), (0.99, 1.28), (0.999, 1.19), (1 - 1e-9, 1.02)]
 )
 def test_the_looks_spend_more_than_the_whole_since_they_overlap(confidence: float, overlap: float) -> None:
     """Their error rates sum to the overlap times that of one side; what is ever rarer overlaps ever less."""
@@ -58,6 +58,12 @@ def test_hidden_noise_never_grows_with_rounds(confidence: float) -> None:
     """So more rounds never ask for more headroom, as far as they agree."""
     multiples = [hidden(rounds, confidence) for rounds in range(2, 40)]
     assert multiples == sorted(multiples, reverse=True)
+
+
+def test_hidden_noise_ends_at_what_may_hide_for_all_rounds() -> None:
+    """From 18 rounds on 0.8 floors, more than a round in ten that is 14 % slower moves the mean by."""
+    assert hidden(17, 0.95) > hidden(18, 0.95) == hidden(24, 0.95) == 0.8
+    assert 0.8 * 0.02 > 0.1 * 0.14
 
 
 @pytest.mark.parametrize("rounds", [2, *LOOKS])

@@ -35,9 +35,9 @@ margin = st.integers(-5000, 5000).map(lambda number: number / 10_000)
 series = st.lists(margin, max_size=30)
 
 
-@pytest.mark.parametrize(("rounds", "percent"), [(2, 105.5), (3, 10.0), (5, 10.0), (6, 3.6), (12, 2.1), (24, 1.3)])
+@pytest.mark.parametrize(("rounds", "percent"), [(2, 105.5), (3, 10.0), (5, 10.0), (6, 3.6), (12, 2.1), (24, 1.6)])
 def test_smallest_decidable_margin_falls_with_the_rounds(rounds: int, percent: float) -> None:
-    """Three rounds without visible noise decide beyond 10 %, six beyond 3.6 %, 24 beyond 1.3 %."""
+    """Three rounds without visible noise decide beyond 10 %, six beyond 3.6 %, 24 beyond 1.6 %."""
     assert 100 * smallest_decidable_margin(rounds) == pytest.approx(percent, abs=0.051)
 
 
@@ -204,10 +204,11 @@ def test_decision_that_contradicts_itself_cannot_be_made(parts: tuple[object, ..
         Decision(*parts)  # type: ignore[arg-type]
 
 
-def test_importing_the_arithmetic_imports_neither_numpy_nor_scipy() -> None:
-    """The plugin can import the rule at start-up; scipy is loaded when a number is first asked for."""
+def test_deciding_imports_neither_numpy_nor_scipy() -> None:
+    """Importing them takes longer than warming up a leg; only the arithmetic of latencies and leaks needs it."""
     code = (
-        "import sys, pytest_gpuprof.stats.decision, pytest_gpuprof.stats.summary;"
+        "import sys, pytest_gpuprof.stats.summary; from pytest_gpuprof.stats.decision import decide;"
+        "decide([0.2, 0.21, 0.19] * 3);"
         "print([name for name in ('numpy', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -356,6 +357,12 @@ def two_speeds_with_noise(rng: random.Random) -> Iterator[float]:
         yield rng.choice((-0.07, 0.07)) + rng.gauss(0, 0.03)
 
 
+def seldom_slower(rng: random.Random) -> Iterator[float]:
+    """One round in ten is 14 % slower, the others are as much faster than the truth as that takes."""
+    while True:
+        yield 0.014 - 0.14 * (rng.random() < 0.1) + rng.gauss(0, 0.003)
+
+
 def correlated_95(rng: random.Random) -> Iterator[float]:
     """Twenty samples per round, each correlated with the one before by 0.95: noise that outlives a round."""
     state = rng.gauss(0, 0.03)
@@ -376,6 +383,7 @@ NOISES: dict[str, Callable[[random.Random], Iterator[float]]] = {
     "round effect 5 %": round_effect(0.05),
     "bimodal 7 %": bimodal_7_percent,
     "bimodal 7 % with noise": two_speeds_with_noise,
+    "one round in ten 14 % slower": seldom_slower,
 }
 NEAR_THE_BOUND = ("bimodal 7 %", "bimodal 7 % with noise")
 
