@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,15 +21,6 @@ from pytest_gpuprof.sampling.plan import ENERGY_PRESETS
 
 BRIEF = Plan(warmup_s=0.05, window_s=0.5, settle_s=0.2)
 QUICK = Plan(warmup_s=0.05, **ENERGY_PRESETS["quick"])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _old_objects_rest() -> Iterator[None]:
-    """Measuring collects garbage often; what was there before these tests stays out of it."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Machine:
