@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
+from pytest_gpuprof.stats.quantiles import student_quantile, student_tail
+
 __all__ = ["ALPHA", "LEAST", "PRIOR_RUNS", "Change", "Direction", "compare"]
 
 Direction = Literal["same", "worse", "better"]
@@ -111,13 +113,11 @@ def compare(
     seen = [max(value, resolution) for value in values]
     if min(seen) == 0:
         raise ValueError("a figure is 0, which is no multiple of any other: give a resolution, or a floor of 0")
-    coarse = resolution / statistics.median(seen[:-1])
+    coarse = resolution / statistics.median(seen[:-1]) if resolution else 0.0
     return _moderated(seen[:-1], seen[-1], 1 if more_is_worse else -1, math.hypot(floor, coarse), least)
 
 
 def _moderated(before: Sequence[float], now: float, sign: int, floor: float, least: float) -> Change:
-    from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
-
     unit, runs = before[0], len(before)
     logs = [math.log(value / unit) for value in before]
     mean = math.fsum(logs) / runs
@@ -126,7 +126,7 @@ def _moderated(before: Sequence[float], now: float, sign: int, floor: float, lea
     spread = math.sqrt((PRIOR_RUNS * floor * floor + squares) / freedom)
     error = spread * math.sqrt(1 + 1 / runs)  # of a further run around the mean of these
     effect = sign * (math.log(now / unit) - mean)
-    p = float(stdtr(freedom, -abs(effect) / error))
+    p = student_tail(abs(effect) / error, freedom)
     surely = p < ALPHA and abs(effect) > least
     half = _quantile(freedom, 0.025) * error
     return Change(
@@ -146,9 +146,7 @@ def _quantile(freedom: int, tail: float) -> float:
 
     That of :data:`ALPHA`, which decides, begins at 7.17 for one earlier run, 4.50 for five, 3.49 for twenty.
     """
-    from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
-
-    return -float(stdtrit(freedom, tail))
+    return student_quantile(tail, freedom)
 
 
 def _exact(before: Sequence[float], now: float, sign: int, least: float) -> Change:

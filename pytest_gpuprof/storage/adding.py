@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pytest_gpuprof.storage.rows import Packed, facts_key, plain_text, workload_key
 from pytest_gpuprof.storage.tables import bodies, conditions, environments, records, runs, samples, workloads
@@ -41,7 +40,11 @@ def begun(connection: Connection, head: Mapping[str, Any]) -> int:
 
 def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows, without those that are there."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    insert: Any
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:  # importing what is not needed takes a tenth of a second
+        from sqlalchemy.dialects.postgresql import insert
     connection.execute(insert(table).on_conflict_do_nothing(), rows)
 
 
