@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +109,7 @@ def _named(runs: Runs, reference: str, number: int) -> Sequence[Named]:
         return [newest]
     if newest.info is None:
         raise UsageError(f"--runs={number} needs a stored run, and {reference} is a file; import it first")
-    return [newest, *map(runs.stored, runs.alike(newest.info.branch, newest)[: number - 1])]
+    return [newest, *map(runs.stored, runs.before(newest, newest.info)[: number - 1])]
 
 
 def _records(run: Named, is_wanted: Callable[[str], bool]) -> list[Mapping[str, Any]]:
@@ -123,6 +120,9 @@ def _put(
     file: Baselines, entries: Sequence[Entry], gone: set[Workload], *, add_to: bool, dry_run: bool
 ) -> tuple[Accepted, Sequence[Entry]]:
     """Accept, and return what became of the file; a dry run does the same to a copy of it."""
+    import shutil
+    import tempfile
+
     from pytest_gpuprof.storage.baselines import Baselines
 
     if not dry_run:
@@ -166,6 +166,8 @@ def _tell(
 
 def _changed(before: Sequence[Entry], after: Sequence[Entry], known: Mapping[str, Kind]) -> list[list[str]]:
     """Return a row for each figure whose values are others than before."""
+    import statistics
+
     from pytest_gpuprof.core.quantities import format_quantity
     from pytest_gpuprof.reports.comparison import share
     from pytest_gpuprof.storage.conditions import key_of

@@ -79,21 +79,22 @@ def _compare(chosen: argparse.Namespace) -> int:
     is_wanted = wanted(chosen.selection)
     if chosen.base == chosen.new == "-":
         raise UsageError("both runs cannot come from standard input; name a file for one of them")
-    from pytest_gpuprof.storage.comparison import LEAST, Comparison, compared, figures_of_interest
+    from pytest_gpuprof.storage.comparison import LEAST, Comparison, compared
     from pytest_gpuprof.storage.comparison import sorted_rows as ordered
 
     with Runs(chosen) as runs:
         now = runs.one(chosen.new)
-        found = runs.earlier(chosen.base, now, chosen.baselines, is_wanted)
-        measured = {each: value for each, value in now.measured().items() if is_wanted(" ".join(each))}
+        measured = now.measured()
+        reference = runs.earlier(chosen.base, now, measured, chosen.baselines)
         rows = compared(
-            measured,
-            found.earlier,
+            {workload: each for workload, each in measured.items() if is_wanted(" ".join(workload))},
+            reference,
             known,
-            figures or figures_of_interest(measured, found.earlier),
-            least_shares(fail_on, LEAST),
+            figures=figures,
+            least=least_shares(fail_on, LEAST),
+            is_wanted=lambda workload: is_wanted(" ".join(workload)),
         )
-    comparison = Comparison(found.label, now.label, rows)
+    comparison = Comparison(reference.title, now.label, rows)
     too_many = len(rows) > _MOST_ROWS and chosen.format in ("table", "markdown") and not chosen.every
     only_changed = chosen.only_changed or too_many
     shown = [row for row in ordered(rows, chosen.sort) if not (only_changed and row.outcome == "unchanged")]

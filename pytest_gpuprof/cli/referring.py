@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_gpuprof.core.baseline import FILE_NAME, MOST_RUNS
+from pytest_gpuprof.core.baseline import FILE_NAME
 from pytest_gpuprof.core.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from pytest_gpuprof.storage.baselines import Baselines
-    from pytest_gpuprof.storage.comparison import Earlier
     from pytest_gpuprof.storage.matching import Workload
+    from pytest_gpuprof.storage.reference import Reference
     from pytest_gpuprof.storage.runs import RunInfo, StoredFigures
     from pytest_gpuprof.storage.store import Store
 
-__all__ = ["REFERENCES", "Found", "Named", "Runs", "is_file", "project_root"]
+__all__ = ["REFERENCES", "Named", "Runs", "is_file", "project_root"]
 
 REFERENCES = (
     "A run is named as latest, latest~1, latest:BRANCH, its number (17), the beginning of its id or of a commit, "
@@ -30,13 +29,6 @@ REFERENCES = (
 
 _MARKS = (".gpuprof", "pytest.ini", "pyproject.toml", ".git")
 """What stands in a project's folder: our own folder first of all, then what pytest takes for the root, then git's."""
-
-_HISTORY = re.compile(r"latest(?::(?P<branch>[^~]+))?")
-"""References that stand for the newest runs when something is compared with them."""
-
-_LOOKED_AT = 200
-"""So many of the newest runs are searched for twenty that were measured under the same conditions: a fleet of ten kinds
-of cards has them among these."""
 
 
 def project_root(start: Path) -> Path:
@@ -72,14 +64,6 @@ class Named:
     document: Callable[[], Mapping[str, Any]]
     measured: Callable[[], Mapping[Workload, StoredFigures]]
     info: RunInfo | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a run is compared with, and what a sentence calls it."""
-
-    label: str
-    earlier: Earlier
 
 
 class Runs(AbstractContextManager["Runs"]):
@@ -160,67 +144,61 @@ class Runs(AbstractContextManager["Runs"]):
 
     def stored(self, info: RunInfo) -> Named:
         """Return a run of the store."""
+        from pytest_gpuprof.storage.reference import title_of
+
         store = self.store
-        return Named(_run(info), info.id, lambda: store.document(info), lambda: store.figures(info), info)
+        return Named(title_of([info]), info.id, lambda: store.document(info), lambda: store.figures(info), info)
 
     # -- what a run is compared with ----------------------------------------------------------------------------------
 
-    def earlier(self, reference: str, now: Named, baselines: str | None, is_wanted: Callable[[str], bool]) -> Found:
+    def earlier(
+        self, reference: str, now: Named, measured: Mapping[Workload, StoredFigures], baselines: str | None
+    ) -> Reference:
         """Return what a name means as the reference of a comparison.
 
         Args:
             reference: ``baseline``; ``latest`` or ``latest:BRANCH`` for the newest runs; a commit for all its runs.
             now: the run that is compared with it; it is left out, and what is later than it.
+            measured: all of it.
             baselines: the file that ``baseline`` means.
-            is_wanted: which workloads are compared, by test and name.
 
         Raises:
             Unavailable: if no other run is left.
             UsageError, StoreError: if it means nothing.
         """
-        from pytest_gpuprof.storage.comparison import EarlierRuns
+        from pytest_gpuprof.storage.reference import BASELINE, EarlierRuns, Now, branch_of, reference_of
 
-        if reference == "baseline":
-            return self._accepted(baselines, is_wanted)
-        history = _HISTORY.fullmatch(reference)
-        if is_file(reference):
-            named = [_of_file(reference)]
-            label = named[0].label
-        elif history is not None:
-            infos = self.alike(history["branch"], now)
-            named = [self.stored(info) for info in infos]
-            label = _several(infos, f" on {history['branch']}" if history["branch"] else "")
-        else:
-            infos = [info for info in self.store.resolve(reference) if info.id != now.id][:MOST_RUNS]
-            named = [self.stored(info) for info in infos]
-            label = _several(infos, "")
-        if not [each for each in named if each.id != now.id]:
+        accepted = self.baselines(baselines)
+        if reference == BASELINE:
+            accepted.check()
+            if not accepted.path.exists():
+                raise UsageError(
+                    f"there is no {accepted.title} in {accepted.path.parent}; make one with pytest-gpuprof accept"
+                )
+        if branch_of(reference) is not None:
+            self.store.resolve(reference)  # says so if there is no such branch
+        found = reference_of(
+            reference,
+            Now(now.id, now.info, measured),
+            baselines=accepted,
+            file=lambda text: _read(text) if is_file(text) else None,
+            store=lambda: self.store,
+        )
+        if isinstance(found, EarlierRuns) and found.count == 0:
             raise Unavailable(
                 f"{reference} and {now.label} are the same run, and nothing came before it; measure once more, or name "
                 "another run (pytest-gpuprof list)"
             )
-        runs = [{key: value for key, value in each.measured().items() if is_wanted(" ".join(key))} for each in named]
-        return Found(label, EarlierRuns(runs, label))
+        return found
 
-    def alike(self, branch: str | None, now: Named) -> Sequence[RunInfo]:
-        """Return up to twenty runs before one, the newest first: those that share a condition with it.
+    def before(self, newest: Named, info: RunInfo) -> Sequence[RunInfo]:
+        """Return up to twenty runs of its branch before one, the newest first: those that share a condition with it.
 
         If none does, it is the newest, which can tell what is different.
-
-        Raises:
-            StoreError: if there is no such branch.
         """
-        if branch is not None:
-            self.store.resolve(f"latest:{branch}")  # says so if there is no such branch
-        before = [
-            info
-            for info in self.store.runs(branch=branch, before=now.info, limit=_LOOKED_AT)
-            if info.finished and info.id != now.id
-        ]
-        keys = {measured.conditions_key for measured in now.measured().values()}
-        conditions = self.store.conditions_of(before)
-        alike = [info for info in before if keys & conditions[info.number].keys()]
-        return alike[:MOST_RUNS] or before[:1]
+        from pytest_gpuprof.storage.reference import Now, alike, newest_runs
+
+        return alike(self.store, newest_runs(self.store, info.branch, Now(info.id, info)), newest.measured())
 
     def baselines(self, path: str | None) -> Baselines:
         """Return the file of accepted baselines."""
@@ -228,40 +206,20 @@ class Runs(AbstractContextManager["Runs"]):
 
         return Baselines(self.root / FILE_NAME) if path is None else Baselines(Path(path), path)
 
-    def _accepted(self, path: str | None, is_wanted: Callable[[str], bool]) -> Found:
-        from pytest_gpuprof.storage.comparison import EarlierAccepted
-
-        file = self.baselines(path)
-        entries = [each for each in file.entries() if is_wanted(f"{each.test} {each.name}")]
-        if not file.path.exists():
-            raise UsageError(f"there is no {file.title} in {file.path.parent}; make one with pytest-gpuprof accept")
-        return Found(file.title, EarlierAccepted(entries, file.title))
-
 
 def _of_file(reference: str) -> Named:
-    from pytest_gpuprof.storage.comparison import measured_in
-    from pytest_gpuprof.storage.document import read_document
+    from pytest_gpuprof.storage.reference import measured_in
 
-    document = read_document(reference)
-    source = document["source"]
-    told = _words(source.get("commit"), bool(source.get("dirty")), source.get("branch"), document["created"])
-    label = f"{'standard input' if reference == '-' else reference} ({told})"
+    label, document = _read(reference)
     return Named(label, document["id"], lambda: document, lambda: measured_in(document))
 
 
-def _run(info: RunInfo) -> str:
-    return f"run {info.number} ({_words(info.commit, info.dirty, info.branch, info.created)})"
+def _read(reference: str) -> tuple[str, Mapping[str, Any]]:
+    """Return a file's document, and what a sentence calls it."""
+    from pytest_gpuprof.storage.document import read_document
+    from pytest_gpuprof.storage.reference import titled
 
-
-def _words(commit: str | None, dirty: bool, branch: str | None, created: str) -> str:
-    """Return which run it is, as a person recognizes it."""
-    parts = [f"commit {commit[:7]}{' with changes' if dirty else ''}"] if commit else []
-    parts += [f"on {branch}"] if branch else []
-    return " ".join([*parts, f"of {created[:10]}"])
-
-
-def _several(infos: Sequence[RunInfo], where: str) -> str:
-    if len(infos) == 1:
-        return _run(infos[0])
-    numbers = f"{infos[-1].number} to {infos[0].number}" if infos else ""
-    return f"{len(infos)} runs{where} ({numbers})"
+    document = read_document(reference)
+    source = document["source"]
+    told = titled(source.get("commit"), bool(source.get("dirty")), source.get("branch"), document["created"])
+    return f"{'standard input' if reference == '-' else reference} ({told})", document

@@ -23,9 +23,11 @@ from pytest_gpuprof.job import METRICS_ASKED, Job
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.storage.address import NOWHERE
-from pytest_gpuprof.storage.conditions import conditions_of
+from pytest_gpuprof.storage.baselines import Baselines
+from pytest_gpuprof.storage.conditions import conditions_of, key_of
+from pytest_gpuprof.storage.document import read_document
 from pytest_gpuprof.storage.matching import Workload, matched
-from pytest_gpuprof.storage.reference import BASELINE, Reference, reference_of
+from pytest_gpuprof.storage.reference import BASELINE, Now, Reference, reference_of
 from pytest_gpuprof.storage.store import Store
 
 __all__ = ["Comparing", "Comparison", "Found", "vanished"]
@@ -71,11 +73,21 @@ class Comparing:
         """
         return reference_of(
             self._settings.compare or BASELINE,
-            root=self._root,
-            baselines=self._root / self._settings.baselines,
+            Now(self._run.id),
+            baselines=Baselines(self._root / self._settings.baselines),
+            file=self._file,
             store=self._store,
-            without=self._run.id,
         )
+
+    def _file(self, text: str) -> tuple[str, Mapping[str, Any]] | None:
+        path = self._root / text
+        if path.is_file():
+            return path.name, read_document(path)
+        if text.endswith(".json"):
+            raise UsageError(
+                f"there is no file {text} to compare with; name an export, a commit, latest, latest:BRANCH or baseline"
+            )
+        return None
 
     def _store(self) -> Store | None:
         if self._settings.store == NOWHERE:
@@ -110,8 +122,9 @@ class Comparing:
             UsageError: if the file of baselines is damaged: whoever wrote a budget on it must know.
         """
         conditions = conditions_of(profile)
+        key = key_of(conditions)
         try:
-            return {each: self.reference.before(test, profile.name, conditions, each) for each in figures}
+            return {each: self.reference.before(test, profile.name, conditions, each, key) for each in figures}
         except StoreError as error:
             return {each: Baseline(absence="unreadable", reason=str(error)) for each in figures}
 

@@ -16,14 +16,15 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from pytest_gpuprof.core.baseline import MOST_RUNS, Baseline
 from pytest_gpuprof.core.environment import Fact
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.core.profile import Profile
-from pytest_gpuprof.storage.conditions import conditions_of, differences, key_of
+from pytest_gpuprof.storage import absence
+from pytest_gpuprof.storage.conditions import key_of
 
 __all__ = ["SCHEMA", "Accepted", "Baselines", "Entry"]
 
@@ -35,9 +36,6 @@ _DIGITS = 6
 
 _PATIENCE_S = 60.0
 """Accepting takes a fraction of a second; who waits longer waits for a process that hangs."""
-
-_MOST_DIFFERENCES = 3
-"""Differing conditions that are told; a new machine differs in everything, and the device says it."""
 
 _MARKER = re.compile(r"(<{7}|\|{7}|={7}|>{7})( .*)?")
 
@@ -95,10 +93,23 @@ class _Place(NamedTuple):
     on: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Content:
     machines: Mapping[str, Mapping[str, Fact]]
     figures: Mapping[_Place, tuple[float, ...]]
+
+    @cached_property
+    def machines_of(self) -> Mapping[tuple[str, str, str], Sequence[str]]:
+        """The machines on which each figure of each workload was accepted, by their keys."""
+        found: dict[tuple[str, str, str], list[str]] = {}
+        for place in self.figures:
+            found.setdefault(place[:3], []).append(place.on)
+        return found
+
+    @cached_property
+    def workloads(self) -> frozenset[tuple[str, str]]:
+        """The workloads, each as test and name of the profile."""
+        return frozenset(place[:2] for place in self.figures)
 
 
 _NOTHING = _Content({}, {})
@@ -127,27 +138,32 @@ class Baselines:
         """
         self._read()
 
-    def before(self, test: str, name: str, conditions: Mapping[str, Fact], figure: str) -> Baseline:
-        """Return what a figure was, or why that is not known; a file that cannot be read is a reason too."""
+    def before(
+        self, test: str, name: str, conditions: Mapping[str, Fact], figure: str, key: str | None = None
+    ) -> Baseline:
+        """Return what a figure was, or why that is not known; a file that cannot be read is a reason too.
+
+        Args:
+            test, name: the workload.
+            conditions: those of now.
+            figure: by name.
+            key: of the conditions, by whoever has it already.
+        """
         try:
             content = self._read()
         except UsageError as error:
             return Baseline(absence="unreadable", reason=str(error))
-        here = _Place(test, name, figure, key_of(conditions))
-        if here in content.figures:
-            return Baseline(content.figures[here], self.title)
-        others = [place for place in content.figures if place[:3] == here[:3]]
-        if not others:
-            return Baseline(absence="new", reason=self._lacks(content, test, name, figure))
-        told = min((differences(content.machines[place.on], conditions) for place in others), key=len)
-        more = len(told) - _MOST_DIFFERENCES
-        shown = ", ".join(told[:_MOST_DIFFERENCES]) + (f", and {more} more" if more > 0 else "")
-        return Baseline(absence="incomparable", reason=f"{self.title} has it under other conditions: {shown}")
-
-    def look_up(self, test: str, profile: Profile, figures: Sequence[str]) -> Mapping[str, Baseline]:
-        """Return the baselines of a profile, as :class:`~pytest_gpuprof.profiler.Profiler` asks for them."""
-        conditions = conditions_of(profile)
-        return {figure: self.before(test, profile.name, conditions, figure) for figure in figures}
+        key = key or key_of(conditions)
+        values = content.figures.get(_Place(test, name, figure, key))
+        if values is not None:
+            return Baseline(values, self.title)
+        others = content.machines_of.get((test, name, figure))
+        if others:
+            return absence.incomparable(self.title, [content.machines[on] for on in others], conditions)
+        if not content.figures and not self.path.exists():
+            return Baseline(absence="new", reason=f"there is no {self.title}")
+        known = (test, name) in content.workloads
+        return absence.new_figure(self.title, figure) if known else absence.new(self.title)
 
     def workloads(self) -> frozenset[tuple[str, str]]:
         """Return the workloads that it knows, each as test and name of the profile.
@@ -155,7 +171,7 @@ class Baselines:
         Raises:
             UsageError: as :meth:`check`.
         """
-        return frozenset((place.test, place.name) for place in self._read().figures)
+        return self._read().workloads
 
     def entries(self) -> tuple[Entry, ...]:
         """Return all that was accepted, sorted.
@@ -168,12 +184,6 @@ class Baselines:
             Entry(place.test, place.name, place.figure, content.machines[place.on], values)
             for place, values in sorted(content.figures.items())
         )
-
-    def _lacks(self, content: _Content, test: str, name: str, figure: str) -> str:
-        if not content.figures and not self.path.exists():
-            return f"there is no {self.title}"
-        known = any((place.test, place.name) == (test, name) for place in content.figures)
-        return f"{self.title} has other figures of it and no {figure}" if known else f"{self.title} does not have it"
 
     def _read(self) -> _Content:
         if self._content is None:

@@ -20,7 +20,8 @@ from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.storage.codec import builtins_of, profile_from
 from pytest_gpuprof.storage.conditions import conditions_of, key_of
 
-__all__ = ["Packed", "facts_key", "figures_from", "packed", "plain_text", "thinned", "unpacked", "workload_key"]
+__all__ = ["Packed", "facts_key", "figures_from", "packed", "plain_text", "thinned", "unpacked", "values_from",
+           "workload_key"]  # fmt: skip
 
 _BESIDE = ("test", "name", "attempt", "outcome", "figures", "conditions")
 """What a row holds itself."""
@@ -109,6 +110,13 @@ def unpacked(
 def figures_from(text: str) -> Mapping[str, Figure]:
     """Return the figures of a row."""
     return {name: _figure(stored) for name, stored in json.loads(text).items()}
+
+
+def values_from(text: str) -> Mapping[str, float]:
+    """Return the values of the figures of a row; thousands of rows are compared, by these alone."""
+    return {
+        name: stored[0] if isinstance(stored, list) else stored["value"] for name, stored in json.loads(text).items()
+    }
 
 
 def thinned(body: bytes, samples: bytes) -> bytes:

@@ -56,14 +56,14 @@ class StoredFigures:
         attempt: 1, or more for a test that was run again.
         conditions_key: equal for records that can be compared.
         conditions: what was the same, by name.
-        figures: by name.
+        values: of its figures, by name, in base units.
     """
 
     outcome: str
     attempt: int
     conditions_key: str
     conditions: Mapping[str, Fact]
-    figures: Mapping[str, Figure]
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
@@ -18,14 +18,21 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, select, update
 
-from pytest_gpuprof.budgets.figures import Figure
 from pytest_gpuprof.core.environment import Fact
 from pytest_gpuprof.core.errors import StoreError
-from pytest_gpuprof.storage.adding import AT_ONCE, begun, inserted, number_of, run_row
+from pytest_gpuprof.storage.adding import AT_ONCE, begun, in_parts, inserted, number_of, run_row
 from pytest_gpuprof.storage.address import Address
 from pytest_gpuprof.storage.database import Database
 from pytest_gpuprof.storage.pruning import delete_run, stored_bytes, thin_run
-from pytest_gpuprof.storage.rows import Packed, figures_from, packed, plain_text, unpacked, workload_key
+from pytest_gpuprof.storage.rows import (
+    Packed,
+    figures_from,
+    packed,
+    plain_text,
+    unpacked,
+    values_from,
+    workload_key,
+)  # fmt: skip
 from pytest_gpuprof.storage.runs import HistoryPoint, Pruned, RunInfo, StoredFigures, resolved
 from pytest_gpuprof.storage.tables import bodies, conditions, environments, records, runs, samples, workloads
 
@@ -288,29 +295,107 @@ class Store:
         Raises:
             StoreError: if the store cannot be read.
         """
-        query = (
-            select(
-                records.c.outcome, records.c.attempt, records.c.conditions, records.c.figures, workloads.c.test,
-                workloads.c.name,
-            )
-            .join(workloads, workloads.c.id == records.c.workload)
-            .where(records.c.run == info.number)
-            .order_by(records.c.id)
-        )  # fmt: skip
+        return self.figures_of([info])[0]
 
-        def read(connection: Connection) -> tuple[Sequence[Any], Sequence[Any]]:
-            # the facts are the same for thousands of rows: they are fetched once, not with each
-            rows = connection.execute(query).all()
-            facts = select(conditions.c.id, conditions.c.key, conditions.c.facts)
-            return rows, connection.execute(facts.where(conditions.c.id.in_({row.conditions for row in rows}))).all()
+    def figures_of(self, infos: Sequence[RunInfo]) -> list[dict[tuple[str, str], StoredFigures]]:
+        """Return the figures of several runs, each as :meth:`figures` does.
 
-        rows, facts = self._database.asked(read)
+        What thousands of rows have in common is fetched once: conditions, and the names of the workloads.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        figures = select(
+            records.c.workload, records.c.attempt, records.c.outcome, records.c.conditions, records.c.figures
+        ).order_by(records.c.id)
+        names = select(workloads.c.id, workloads.c.test, workloads.c.name)
+        facts = select(conditions.c.id, conditions.c.key, conditions.c.facts)
+
+        def read(connection: Connection) -> list[dict[tuple[str, str], StoredFigures]]:
+            called: dict[int, tuple[str, str]] = {}
+            under: dict[int, tuple[str, Mapping[str, Fact]]] = {}
+            found = []
+            for info in infos:
+                rows = connection.execute(figures.where(records.c.run == info.number)).all()
+                if not all(row[0] in called for row in rows):
+                    own = select(records.c.workload).where(records.c.run == info.number)
+                    for each in connection.execute(names.where(workloads.c.id.in_(own))):
+                        called.setdefault(each.id, (each.test, each.name))
+                for some in in_parts(sorted({row[3] for row in rows} - under.keys())):
+                    for each in connection.execute(facts.where(conditions.c.id.in_(some))):
+                        under[each.id] = (each.key, json.loads(each.facts))
+                rows = sorted(rows, key=lambda row: row[1])  # the last attempt takes the place of those before it
+                found.append({
+                    called[workload]: StoredFigures(outcome, attempt, *under[its], values_from(text))
+                    for workload, attempt, outcome, its, text in rows
+                })  # fmt: skip
+            return found
+
         with self._undamaged():
-            under = {row.id: (row.key, json.loads(row.facts)) for row in facts}
-            return {
-                (test, name): StoredFigures(outcome, attempt, *under[its], figures_from(text))
-                for outcome, attempt, its, text, test, name in sorted(rows, key=lambda row: row.attempt)
-            }
+            return self._database.asked(read)
+
+    def of_workload(self, test: str, name: str, *, infos: Sequence[RunInfo] | None = None) -> list[StoredFigures]:
+        """Return what runs have of one workload, the newest first, of each the last attempt.
+
+        Args:
+            test, name: the workload.
+            infos: the runs to look at; any by default.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        rows = self._of_workload(test, name, infos)
+        facts: dict[str, Mapping[str, Fact]] = {}
+        with self._undamaged():
+            for row in rows:
+                if row.key not in facts:
+                    facts[row.key] = json.loads(row.facts)
+            return [
+                StoredFigures(row.outcome, row.attempt, row.key, facts[row.key], values_from(row.figures))
+                for row in rows
+            ]
+
+    def workloads_of(self, info: RunInfo) -> frozenset[tuple[str, str]]:
+        """Return the workloads of a run by test and name.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        own = select(records.c.workload).where(records.c.run == info.number)
+        names = select(workloads.c.test, workloads.c.name).where(workloads.c.id.in_(own))
+        return frozenset((row.test, row.name) for row in self._asked(names))
+
+    def under(self, keys: Collection[str], infos: Sequence[RunInfo], *, limit: int) -> list[RunInfo]:
+        """Return runs in which something was measured under one of some conditions, in the order they are given in.
+
+        Args:
+            keys: of the conditions.
+            infos: the runs to look at; no more of them are than are needed.
+            limit: so many at most.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+
+        def read(connection: Connection) -> list[RunInfo]:
+            known = [
+                row.id
+                for some in in_parts(sorted(keys))
+                for row in connection.execute(select(conditions.c.id).where(conditions.c.key.in_(some)))
+            ]
+            found: list[RunInfo] = []
+            for info in infos:
+                if len(found) == limit:
+                    break
+                own = select(records.c.id).where(records.c.run == info.number)
+                if any(
+                    connection.execute(own.where(records.c.conditions.in_(some)).limit(1)).first()
+                    for some in in_parts(known)
+                ):
+                    found.append(info)
+            return found
+
+        return self._database.asked(read)
 
     def conditions_of(self, infos: Sequence[RunInfo]) -> dict[int, dict[str, Mapping[str, Fact]]]:
         """Return under which conditions runs were measured, by the number of the run and the key of the conditions.
@@ -321,7 +406,7 @@ class Store:
         query = select(records.c.run, conditions.c.key).join(conditions).distinct()
         pairs = [
             (row.run, row.key)
-            for some in _in_parts([info.number for info in infos])
+            for some in in_parts([info.number for info in infos])
             for row in self._asked(query.where(records.c.run.in_(some)))
         ]
         facts = self.facts_of(key for _, key in pairs)
@@ -340,49 +425,9 @@ class Store:
         with self._undamaged():
             return {
                 row.key: json.loads(row.facts)
-                for some in _in_parts(sorted(set(keys)))
+                for some in in_parts(sorted(set(keys)))
                 for row in self._asked(query.where(conditions.c.key.in_(some)))
             }
-
-    def before(
-        self,
-        test: str,
-        name: str,
-        conditions_key: str,
-        *,
-        infos: Sequence[RunInfo] | None = None,
-        limit: int = 20,
-        passed_only: bool = True,
-    ) -> list[Mapping[str, Figure]]:
-        """Return what a workload was in earlier runs under the same conditions, the oldest first.
-
-        Args:
-            test, name: the workload.
-            conditions_key: of the conditions.
-            infos: the runs to look at; any by default.
-            limit: so many of the newest.
-            passed_only: leave out those whose test failed: what missed its budget is no measure for others.
-
-        Raises:
-            StoreError: if the store cannot be read.
-        """
-        wanted: list[ColumnElement[bool]] = [conditions.c.key == conditions_key]
-        if passed_only:
-            wanted.append(records.c.outcome != "failed")
-        found = self._of_workload(test, name, wanted, infos, limit)
-        with self._undamaged():
-            return [figures_from(row.figures) for row in reversed(found)]
-
-    def other_conditions(
-        self, test: str, name: str, conditions_key: str, *, infos: Sequence[RunInfo] | None = None
-    ) -> Mapping[str, Fact] | None:
-        """Return the newest conditions, other than these, under which a workload was measured; ``None`` if under none.
-
-        Raises:
-            StoreError: if the store cannot be read.
-        """
-        found = self._of_workload(test, name, [conditions.c.key != conditions_key], infos, 1)
-        return json.loads(found[0].facts) if found else None
 
     def history(self, test: str, name: str, *, figure: str, limit: int | None = None) -> list[HistoryPoint]:
         """Return one figure of one workload over all runs that have it, the oldest first.
@@ -395,12 +440,14 @@ class Store:
         Raises:
             StoreError: if the store cannot be read.
         """
-        rows = self._of_workload(test, name, [], None, None, *runs.c)
+        rows = self._of_workload(test, name, None, *runs.c)
         points: list[HistoryPoint] = []
         with self._undamaged():
             for row in rows:
+                if len(points) == limit:
+                    break
                 found = figures_from(row.figures).get(figure)
-                if found is not None and len(points) != limit:
+                if found is not None:
                     points.append(HistoryPoint(_run_info(row), found, row.key, row.outcome))
         return points[::-1]
 
@@ -449,9 +496,7 @@ class Store:
         self,
         test: str,
         name: str,
-        wanted: list[ColumnElement[bool]],
         infos: Sequence[RunInfo] | None,
-        limit: int | None,
         *more: ColumnElement[Any],
     ) -> list[Any]:
         """Return a workload's rows, the newest first, of each run the last attempt."""
@@ -461,7 +506,7 @@ class Store:
             _figures()
             .add_columns(records.c.run, *more)
             .select_from(_with_names(runs))
-            .where(workloads.c.key == key, *wanted)
+            .where(workloads.c.key == key)
             .order_by(runs.c.created.desc(), runs.c.number.desc(), records.c.attempt.desc())
         )
         if numbers is not None and len(numbers) <= AT_ONCE:
@@ -470,8 +515,6 @@ class Store:
         def read(connection: Connection) -> list[Any]:
             found: list[Any] = []
             for row in connection.execute(query):
-                if len(found) == limit:
-                    break
                 if (numbers is None or row.run in numbers) and not (found and found[-1].run == row.run):
                     found.append(row)
             return found
@@ -498,11 +541,6 @@ class Store:
 
         self._database.write(insert)
         self._known.update(known.maps[0])
-
-
-def _in_parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Return values in parts that one condition takes."""
-    return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
 
 
 def _figures() -> Select[Any]:

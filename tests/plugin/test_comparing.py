@@ -190,7 +190,7 @@ def test_another_card_is_incomparable_and_never_fails(runs: Runs) -> None:
     )  # fmt: skip
     result.assert_outcomes(passed=1)
     shown = text_of(result)
-    assert "(incomparable): the newest runs has it under other conditions: device was NVIDIA T4" in shown
+    assert "(incomparable): it is in the newest runs under other conditions only: device was NVIDIA T4" in shown
     assert "compared with the newest runs: 1 incomparable" in shown
 
 

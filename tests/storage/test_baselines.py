@@ -16,8 +16,7 @@ import pytest
 from pytest_gpuprof.core.baseline import MOST_RUNS
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.storage.baselines import SCHEMA, Accepted, Baselines, Entry
-from pytest_gpuprof.storage.conditions import conditions_of, key_of
-from tests.budgets.profiles import profile_of
+from pytest_gpuprof.storage.conditions import key_of
 
 T4 = {"device": "NVIDIA T4", "torch": "2.13", "gpu_power_limit_w": 70}
 H200 = {"device": "NVIDIA H200", "torch": "2.13", "gpu_power_limit_w": 700}
@@ -54,9 +53,9 @@ def test_what_was_accepted_is_the_baseline(path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ((TEST, "other", "gpu_time"), "gpuprof-baselines.json does not have it"),
-        (("test_c.py::test", "work", "gpu_time"), "gpuprof-baselines.json does not have it"),
-        ((TEST, "work", "energy"), "gpuprof-baselines.json has other figures of it and no energy"),
+        ((TEST, "other", "gpu_time"), "it is not in gpuprof-baselines.json"),
+        (("test_c.py::test", "work", "gpu_time"), "it is not in gpuprof-baselines.json"),
+        ((TEST, "work", "energy"), "its energy is not in gpuprof-baselines.json, where other figures of it are"),
     ],
 )
 def test_what_was_not_accepted_is_new(path: Path, asked: tuple[str, str, str], reason: str) -> None:
@@ -78,7 +77,7 @@ def test_other_conditions_are_incomparable_and_it_says_what_differs(path: Path) 
     kept = accepted(path, entry(on=T4), entry(on=H200))
     near = kept.before(TEST, "work", {**H200, "torch": "2.14"}, "gpu_time")
     assert near.absence == "incomparable"
-    assert near.reason == "gpuprof-baselines.json has it under other conditions: torch was 2.13 and is 2.14"
+    assert near.reason == "it is in gpuprof-baselines.json under other conditions only: torch was 2.13 and is 2.14"
     far = kept.before(TEST, "work", {"device": "NVIDIA L4", "a": 1, "b": 2, "c": 3}, "gpu_time")
     assert ": device was NVIDIA T4 and is NVIDIA L4, a was unknown and is 1, b was" in far.reason
     assert far.reason.endswith(", and 3 more")
@@ -93,14 +92,6 @@ def test_one_file_serves_several_cards(path: Path) -> None:
     assert json.loads(path.read_text("utf-8"))["machines"].keys() == {key_of(T4), key_of(H200)}
     accepted(path, entry(test="new"), gone=[(TEST, "work")])
     assert json.loads(path.read_text("utf-8"))["machines"].keys() == {key_of(T4)}
-
-
-def test_a_profile_finds_its_baselines(path: Path) -> None:
-    """As the profiler asks for them."""
-    taken = profile_of([0.02] * 3, [0.001] * 3)
-    kept = accepted(path, Entry("test", "work", "gpu_time", conditions_of(taken), (0.001,)))
-    found = kept.look_up("test", taken, ["gpu_time", "speedup"])
-    assert (found["gpu_time"].values, found["speedup"].absence) == ((0.001,), "new")
 
 
 # -- how it is written ------------------------------------------------------------------------------------------------

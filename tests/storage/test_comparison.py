@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 
 import pytest
 
-from pytest_gpuprof.budgets.figures import Figure
 from pytest_gpuprof.budgets.kinds import kinds_by_figure
 from pytest_gpuprof.reports.comparison import csv_rows, data, markdown, remarks, table
-from pytest_gpuprof.storage.baselines import Entry
-from pytest_gpuprof.storage.comparison import Comparison, EarlierAccepted, EarlierRuns, Row, compared, sorted_rows
+from pytest_gpuprof.storage.comparison import Comparison, Row, compared, sorted_rows
 from pytest_gpuprof.storage.conditions import key_of
+from pytest_gpuprof.storage.matching import Workload
+from pytest_gpuprof.storage.reference import EarlierRuns
 from pytest_gpuprof.storage.runs import StoredFigures
 
 WORK = ("test_it.py::test_a", "fast")
@@ -23,13 +24,17 @@ KINDS = kinds_by_figure()
 def run(outcome: str = "passed", device: str = "NVIDIA T4", **figures: float) -> StoredFigures:
     """One workload in one run."""
     conditions = {"device": device}
-    measured = {name: Figure(value, None, 5, "measured") for name, value in figures.items()}
-    return StoredFigures(outcome, 1, key_of(conditions), conditions, measured)
+    return StoredFigures(outcome, 1, key_of(conditions), conditions, figures)
+
+
+def earlier(*runs: Mapping[Workload, StoredFigures]) -> EarlierRuns:
+    """Earlier runs, the newest first."""
+    return EarlierRuns.read("before", runs)
 
 
 def row(before: list[StoredFigures], now: StoredFigures, figure: str) -> Row:
     """Compare one figure; earlier runs are the newest first."""
-    (found,) = compared({WORK: now}, EarlierRuns([{WORK: each} for each in before], "before"), KINDS, [figure])
+    (found,) = compared({WORK: now}, earlier(*({WORK: each} for each in before)), KINDS, figures=[figure])
     return found
 
 
@@ -73,7 +78,7 @@ def test_a_figure_that_only_one_run_has(before: StoredFigures, now: StoredFigure
 
 def test_a_figure_that_neither_has_is_no_row() -> None:
     """Nothing is said of it."""
-    assert compared({WORK: run(gpu_time=1)}, EarlierRuns([{WORK: run(gpu_time=1)}], ""), KINDS, ["energy"]) == ()
+    assert compared({WORK: run(gpu_time=1)}, earlier({WORK: run(gpu_time=1)}), KINDS, figures=["energy"]) == ()
 
 
 def test_runs_under_other_conditions_do_not_count() -> None:
@@ -93,19 +98,31 @@ def test_what_vanished_earlier_is_not_told_again() -> None:
     """Only what the newest of the earlier runs still had."""
     gone, older = ("test_it.py::test_gone", "gone"), ("test_it.py::test_older", "older")
     one = run(gpu_time=1)
-    earlier = EarlierRuns([{WORK: one, gone: one}, {WORK: one, gone: one, older: one}], "before")
-    rows = compared({WORK: one}, earlier, KINDS, ["gpu_time"])
+    runs = earlier({WORK: one, gone: one}, {WORK: one, gone: one, older: one})
+    rows = compared({WORK: one}, runs, KINDS, figures=["gpu_time"])
     assert [(each.test, each.outcome) for each in rows][1:] == [(gone[0], "vanished")]
 
 
-def test_accepted_baselines() -> None:
-    """By their conditions; else what differs, or that nothing is known."""
-    earlier = EarlierAccepted([Entry(*WORK, "gpu_time", CONDITIONS, (1.0, 1.0))], "the file")
-    assert earlier.before(WORK, run(), "gpu_time").values == (1.0, 1.0)
-    other = earlier.before(WORK, run(device="H200"), "gpu_time")
-    assert (other.absence, other.reason) == ("incomparable", "device was NVIDIA T4 and is H200")
-    assert earlier.before(WORK, run(), "speedup").reason == "the file has other figures of it only"
-    assert earlier.before(("t", "n"), run(), "speedup").reason == "the file has nothing of it"
+def test_what_is_known_from_before_the_newest_run_is_no_new_name() -> None:
+    """A test that the newest of the earlier runs left out is not taken for the new name of one that vanished."""
+    gone, back = ("test_it.py::test_sum_large", "sum"), ("test_it.py::test_sum_big", "sum")
+    one = run(gpu_time=1)
+    (row, vanished) = compared({back: one}, earlier({gone: one}, {gone: one, back: one}), KINDS, figures=["gpu_time"])
+    assert (row.outcome, vanished.test, vanished.outcome) == ("unchanged", gone[0], "vanished")
+    (row, vanished) = compared({back: one}, earlier({gone: one}), KINDS, figures=["gpu_time"])
+    assert (row.outcome, vanished.test, vanished.outcome) == ("new", gone[0], "maybe renamed")
+
+
+def test_the_figures_that_both_have_are_compared() -> None:
+    """Where none is named; how long it takes is compared anyway, on the GPU where there is one."""
+    now = run(gpu_time=1, energy=2, speedup=3, gpu_power=4)
+    for before, expected in (
+        (run(gpu_time=1, energy=2, gpu_power=4), ["gpu_time", "energy"]),
+        (run(speedup=1), ["gpu_time", "speedup"]),
+    ):
+        assert [row.figure for row in compared({WORK: now}, earlier({WORK: before}), KINDS)] == expected
+    slow = run(cpu_time=1)
+    assert [row.figure for row in compared({WORK: slow}, earlier({WORK: slow}), KINDS)] == ["cpu_time"]
 
 
 def test_the_worst_comes_first_and_what_was_not_compared_last() -> None:

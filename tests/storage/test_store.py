@@ -88,7 +88,7 @@ def test_of_a_rerun_the_last_attempt_counts(store: Store, record: Make, document
     info = added(store, document(*tried))
     assert [each["attempt"] for each in store.document(info)["records"]] == [2]
     assert [each["attempt"] for each in store.document(info, every_attempt=True)["records"]] == [2, 1]
-    assert store.figures(info)[TEST, NAME].figures["gpu_time"].value == 2e-3
+    assert store.figures(info)[TEST, NAME].values["gpu_time"] == 2e-3
     assert [point.figure.value for point in store.history(TEST, NAME, figure="gpu_time")] == [2e-3]
 
 
@@ -97,7 +97,7 @@ def test_a_record_of_an_older_version_gets_its_figures(store: Store, measured: d
     bare = {key: value for key, value in measured.items() if key not in ("figures", "conditions")}
     info = added(store, document(bare))
     (stored,) = store.figures(info).values()
-    assert stored.figures["gpu_time"].value == profile_from(measured).gpu.time_s
+    assert stored.values["gpu_time"] == profile_from(measured).gpu.time_s
     assert stored.conditions["device"] == "Simulated GPU (simulated)"
     assert stored.outcome == ""
 
@@ -212,7 +212,9 @@ def test_figures_of_a_run(store: Store, record: Make, document: Make) -> None:
     assert found[TEST, NAME].conditions == {"backend": "simulated", "device": "NVIDIA T4"}
     assert found["b", "b"].outcome == "failed"
     assert found["b", "b"].conditions_key == key_of({"backend": "simulated", "device": "NVIDIA L4"})
-    figure = found[TEST, NAME].figures["gpu_time"]
+    assert found[TEST, NAME].values["gpu_time"] == 1e-3
+    (point,) = store.history(TEST, NAME, figure="gpu_time")
+    figure = point.figure
     assert (figure.value, figure.interval, figure.rounds, figure.quality) == (
         1e-3,
         (1e-3 * 0.99, 1e-3 * 1.01),
@@ -230,29 +232,54 @@ def test_a_figure_may_have_half_an_interval_or_none(store: Store, record: Make, 
         "more": {"value": 3.0, "interval": None, "rounds": 0, "quality": "measured", "word": "new"},
     }
     info = added(store, document(made))
-    found = store.figures(info)[TEST, NAME].figures
-    assert [found[name].interval for name in ("open", "none", "more")] == [(0.5, float("inf")), None, None]
+    assert store.figures(info)[TEST, NAME].values == {"open": 1.0, "none": 2.0, "more": 3.0}
+    points = [store.history(TEST, NAME, figure=name)[0] for name in ("open", "none", "more")]
+    assert [point.figure.interval for point in points] == [(0.5, float("inf")), None, None]
     assert store.document(info)["records"][0]["figures"] == made["figures"]
 
 
-def test_what_a_workload_was_before(store: Store, record: Make, document: Make) -> None:
-    """The newest runs under the same conditions, the oldest of them first; failed tests are no measure."""
-    for number in range(1, 7):
-        outcome = "failed" if number == 5 else "passed"
-        device = "NVIDIA L4" if number == 6 else "NVIDIA T4"
-        store.add(document(record(gpu_time=number * 1e-3, outcome=outcome, device=device)))
-    key = key_of({"backend": "simulated", "device": "NVIDIA T4"})
+def test_figures_of_several_runs(store: Store, record: Make, document: Make) -> None:
+    """Each run has its own, in the order that was asked for; what they have in common is fetched once."""
+    added(store, document(record(gpu_time=1e-3)))
+    added(store, document(record("b", "b", gpu_time=2e-3, device="NVIDIA L4"), record(gpu_time=3e-3)))
+    newest, oldest = store.figures_of(store.runs())
+    assert {each: found.values["gpu_time"] for each, found in newest.items()} == {("b", "b"): 2e-3, (TEST, NAME): 3e-3}
+    assert newest["b", "b"].conditions["device"] == "NVIDIA L4"
+    assert {each: found.values["gpu_time"] for each, found in oldest.items()} == {(TEST, NAME): 1e-3}
+    assert [store.workloads_of(info) for info in store.runs()] == [newest.keys(), oldest.keys()]
 
-    def times(**how: Any) -> list[int]:
-        return [round(each["gpu_time"].value * 1e3) for each in store.before(TEST, NAME, key, **how)]
 
-    assert times() == [1, 2, 3, 4]
-    assert times(limit=2) == [3, 4]
-    assert times(passed_only=False) == [1, 2, 3, 4, 5]
-    assert times(infos=store.runs()[3:5]) == [2, 3]
-    assert times(infos=[]) == []
-    assert store.other_conditions(TEST, NAME, key) == {"backend": "simulated", "device": "NVIDIA L4"}
-    assert store.other_conditions(TEST, NAME, key, infos=store.runs()[3:]) is None
+def test_what_runs_have_of_a_workload(store: Store, record: Make, document: Make) -> None:
+    """The newest first, of each run the last attempt, under whatever conditions and however its test ended."""
+    for number in range(1, 5):
+        outcome = "failed" if number == 3 else "passed"
+        device = "NVIDIA L4" if number == 4 else "NVIDIA T4"
+        tried = [record(attempt=1, outcome="rerun", gpu_time=9e-3)] if number == 2 else []
+        made = record(attempt=2 if tried else 1, gpu_time=number * 1e-3, outcome=outcome, device=device)
+        store.add(document(*tried, made, record("b", "b")))
+
+    def found(**how: Any) -> list[tuple[int, str, Any]]:
+        return [
+            (round(each.values["gpu_time"] * 1e3), each.outcome, each.conditions["device"])
+            for each in store.of_workload(TEST, NAME, **how)
+        ]
+
+    two, one = (2, "passed", "NVIDIA T4"), (1, "passed", "NVIDIA T4")
+    assert found() == [(4, "passed", "NVIDIA L4"), (3, "failed", "NVIDIA T4"), two, one]
+    assert found(infos=store.runs()[2:]) == [two, one]
+    assert found(infos=[]) == []
+
+
+def test_runs_under_the_same_conditions(store: Store, record: Make, document: Make) -> None:
+    """Those that have at least one record under them, so many as are asked for."""
+    for device in ("NVIDIA T4", "NVIDIA L4", "NVIDIA T4"):
+        store.add(document(record(device=device), record("b", "b", device="none")))
+    keys = {device: key_of({"backend": "simulated", "device": device}) for device in ("NVIDIA T4", "NVIDIA L4", "none")}
+    infos = store.runs()
+    assert store.under({keys["NVIDIA T4"]}, infos, limit=5) == [infos[0], infos[2]]
+    assert store.under({keys["NVIDIA L4"], keys["NVIDIA T4"]}, infos, limit=2) == infos[:2]
+    assert store.under({keys["none"]}, infos[1:], limit=5) == infos[1:]
+    assert store.under({"of another"}, infos, limit=5) == []
 
 
 def test_a_history(store: Store, record: Make, document: Make) -> None:
