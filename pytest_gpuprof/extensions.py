@@ -18,9 +18,6 @@ from pytest_gpuprof.core.results import Reading
 
 __all__ = ["Extensions"]
 
-_ENTRY_POINTS = "pytest_gpuprof"
-"""The entry-point group of plugins that work outside pytest too."""
-
 
 class Extensions:
     """The parts that all hook implementations bring together.
@@ -38,7 +35,7 @@ class Extensions:
         manager = pluggy.PluginManager("pytest")
         manager.add_hookspecs(hookspecs)
         manager.register(Builtin())
-        manager.load_setuptools_entrypoints(_ENTRY_POINTS)
+        manager.load_setuptools_entrypoints(hookspecs.ENTRY_POINTS)
         for plugin in plugins:
             manager.register(plugin)
         return cls(manager.hook)

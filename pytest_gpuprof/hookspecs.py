@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_gpuprof.core.results import Reading
 
 __all__ = [
+    "ENTRY_POINTS",
     "hookimpl",
     "pytest_gpuprof_backends",
     "pytest_gpuprof_board",
@@ -40,6 +41,9 @@ __all__ = [
 # pluggy's markers are named after the program they belong to; these are the same objects as pytest.hookspec and
 # pytest.hookimpl, and importing pytest is not needed to make them.
 hookspec = pluggy.HookspecMarker("pytest")
+ENTRY_POINTS = "pytest_gpuprof"
+"""The entry-point group of plugins that work outside pytest too."""
+
 hookimpl = pluggy.HookimplMarker("pytest")
 
 

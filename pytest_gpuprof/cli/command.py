@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if a budget was missed or got worse, 2 if what was asked cannot be meant or read, 3 if
         there was nothing to do it with.
     """
+    collects = gc.isenabled()
+    gc.disable()  # it would look through hundreds of thousands of rows again and again, and there are no cycles in them
     try:
         chosen = parser().parse_args(arguments)
         status = int(chosen.run(chosen))
@@ -86,6 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _end(sentence: str, status: int) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from pytest_gpuprof.budgets.kinds import Kind
-from pytest_gpuprof.budgets.regression import change_of, share_worse
+from pytest_gpuprof.budgets.regression import change_of
 from pytest_gpuprof.stats.regression import Direction
 from pytest_gpuprof.storage.matching import Workload, matched
 from pytest_gpuprof.storage.reference import Reference
@@ -196,7 +196,9 @@ def _row(
     if change is None:
         why = "it is not measured now" if now is None else "a figure of 0 or less is no multiple of another"
         return replace(row, before=before.values[-1], runs=len(before.values), reason=why)
-    low, high = sorted(_grown(kind, bound) for bound in change.interval)
+    sign = -1 if kind.at_least else 1  # an effect is positive where it is worse, and a share where it grew
+    share = _share(sign * change.effect)
+    low, high = (_share(sign * bound) for bound in change.interval[::sign])
     return Row(
         *workload,
         _OUTCOMES[change.outcome],
@@ -204,20 +206,22 @@ def _row(
         kind,
         before=change.level,
         now=now,
-        change=_grown(kind, change.effect),
+        change=share,
         interval=(low, high),
-        worse=share_worse(kind, change.effect),
+        worse=sign * share,
         p=change.p,
         runs=change.runs,
-        detectable=share_worse(kind, change.detectable),
+        detectable=sign * _share(sign * change.detectable),
         device=device,
     )
 
 
-def _grown(kind: Kind, effect: float) -> float:
-    """Return by which share a figure grew whose effect, positive where it is worse, is given as a logarithm."""
-    share = share_worse(kind, effect)
-    return -share if kind.at_least else share
+def _share(logarithm: float) -> float:
+    """Return by which share of its former value a figure grew."""
+    try:
+        return math.expm1(logarithm)
+    except OverflowError:
+        return math.inf
 
 
 def sorted_rows(rows: Iterable[Row], order: Literal["run", "name", "change"]) -> list[Row]:

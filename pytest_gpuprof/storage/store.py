@@ -325,9 +325,10 @@ class Store:
                     for each in connection.execute(facts.where(conditions.c.id.in_(some))):
                         under[each.id] = (each.key, json.loads(each.facts))
                 rows = sorted(rows, key=lambda row: row[1])  # the last attempt takes the place of those before it
+                values = values_from(row[4] for row in rows)
                 found.append({
-                    called[workload]: StoredFigures(outcome, attempt, *under[its], values_from(text))
-                    for workload, attempt, outcome, its, text in rows
+                    called[workload]: StoredFigures(outcome, attempt, *under[its], each)
+                    for (workload, attempt, outcome, its, _), each in zip(rows, values, strict=True)
                 })  # fmt: skip
             return found
 
@@ -351,8 +352,8 @@ class Store:
                 if row.key not in facts:
                     facts[row.key] = json.loads(row.facts)
             return [
-                StoredFigures(row.outcome, row.attempt, row.key, facts[row.key], values_from(row.figures))
-                for row in rows
+                StoredFigures(row.outcome, row.attempt, row.key, facts[row.key], values)
+                for row, values in zip(rows, values_from(row.figures for row in rows), strict=True)
             ]
 
     def workloads_of(self, info: RunInfo) -> frozenset[tuple[str, str]]:
