@@ -38,12 +38,12 @@ __all__ = [
     "pytest_gpuprof_reports",
 ]
 
-# pluggy's markers are named after the program they belong to; these are the same objects as pytest.hookspec and
-# pytest.hookimpl, and importing pytest is not needed to make them.
-hookspec = pluggy.HookspecMarker("pytest")
 ENTRY_POINTS = "pytest_gpuprof"
 """The entry-point group of plugins that work outside pytest too."""
 
+# pluggy's markers are named after the program they belong to; these are the same objects as pytest.hookspec and
+# pytest.hookimpl, and importing pytest is not needed to make them.
+hookspec = pluggy.HookspecMarker("pytest")
 hookimpl = pluggy.HookimplMarker("pytest")
 
 

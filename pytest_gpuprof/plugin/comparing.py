@@ -20,7 +20,9 @@ from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.errors import GpuprofError, StoreError, UsageError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.job import METRICS_ASKED, Job
+from pytest_gpuprof.plugin.markers import without_group
 from pytest_gpuprof.plugin.run import Run
+from pytest_gpuprof.plugin.selection import Selection
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.baselines import Baselines
@@ -30,10 +32,7 @@ from pytest_gpuprof.storage.matching import Workload, matched
 from pytest_gpuprof.storage.reference import BASELINE, Now, Reference, reference_of
 from pytest_gpuprof.storage.store import Store
 
-__all__ = ["Comparing", "Comparison", "Found", "vanished"]
-
-COLLECTED = "gpuprof_collected"
-"""The key under which an xdist worker hands the tests that it found to the controller."""
+__all__ = ["Comparing", "Comparison", "vanished"]
 
 _SHOWN = 10
 """Vanished workloads that are named; a renamed folder makes hundreds of them."""
@@ -155,7 +154,7 @@ def vanished(
 
     Args:
         known: what the reference knows.
-        tests: every test that was found, also those left out by ``-k``.
+        tests: every test that measures, also those left out by ``-k``.
         measured: the profiles of each test that was measured.
         whole: whether all tests of a file were looked for; one that is gone was.
     """
@@ -170,61 +169,25 @@ def vanished(
     return gone
 
 
-class Found:
-    """Which tests and files this process found, also those that ``-k`` and the like left out."""
-
-    def __init__(self) -> None:
-        self.tests: set[str] = set()
-        self.files: set[str] = set()
-
-    @pytest.hookimpl
-    def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Remember a test before anybody deselects it."""
-        self.tests.add(item.nodeid)
-
-    @pytest.hookimpl
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Remember a file that could be read; a broken one says nothing about its tests."""
-        if report.passed:
-            self.files.add(report.nodeid)
-
-    @pytest.hookimpl
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """In an xdist worker, hand it to the controller."""
-        output = getattr(session.config, "workeroutput", None)
-        if output is not None:
-            output[COLLECTED] = {"tests": sorted(self.tests), "files": sorted(self.files)}
-
-
 class Comparison:
     """Tells how the run compares as a whole, in the process that talks to the person.
 
     Args:
         comparing: knows the reference.
-        found: the tests that there are; filled by this process, or by xdist workers.
-        config: of the run.
+        selection: the tests there are.
     """
 
-    def __init__(self, comparing: Comparing, found: Found, config: pytest.Config) -> None:
+    def __init__(self, comparing: Comparing, selection: Selection) -> None:
         self._comparing = comparing
-        self._found = found
-        self._root = config.rootpath
-        self._named = [argument for argument in config.args if "::" in argument]
+        self._selection = selection
         self._measured: dict[str, dict[str, list[str]]] = {}
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Take what a worker found; one that died has told nothing."""
-        told = (getattr(node, "workeroutput", None) or {}).get(COLLECTED, {})
-        self._found.tests.update(told.get("tests", ()))
-        self._found.files.update(told.get("files", ()))
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what became of each comparison; a rerun takes the place of what it repeats."""
         carried: Mapping[str, Any] | None = getattr(report, "gpuprof", None)
         if carried is not None and not hasattr(report, "context"):
-            self._measured[report.nodeid] = {
+            self._measured[without_group(report.nodeid)] = {
                 record["name"]: [each["change"] for each in record["verdicts"] if each["change"]]
                 for record in carried["records"]
             }
@@ -255,18 +218,12 @@ class Comparison:
             known = self._comparing.reference.workloads()
         except GpuprofError:  # told by whoever needed it
             return []
-        gone = vanished(known, self._found.tests, self._measured, self._is_whole)
+        gone = vanished(known, self._selection.nodeids, self._measured, self._selection.covers)
         new = [(test, name) for test, found in self._measured.items() for name in found if (test, name) not in known]
         guesses = matched(gone, new).renamed
         title = self._comparing.reference.title
         return [
-            f"gone: {test} {name} is in {title} and no longer among the tests"
+            f"gone: {test} {name} is in {title} and no longer among what is measured"
             + (f"; it may be {' '.join(guesses[test, name].name)} now" if (test, name) in guesses else "")
             for test, name in gone
         ]
-
-    def _is_whole(self, path: str) -> bool:
-        """Whether all tests of a file were looked for: it was collected and not by single tests, or it is gone."""
-        if any(argument.partition("::")[0].endswith(path) for argument in self._named):
-            return False
-        return path in self._found.files or not (self._root / path).exists()

@@ -12,9 +12,8 @@ import pytest
 
 from pytest_gpuprof.plugin.markers import concerns_us, without_group
 
-__all__ = ["Selection", "selection_of"]
+__all__ = ["Selection"]
 
-_NAME = "gpuprof-selection"
 _KEY = "gpuprof_selection"
 """The key under which a worker hands the tests it collected to the controller, which collects none."""
 
@@ -68,12 +67,3 @@ class Selection:
         if told is not None:
             self.nodeids |= set(told)
             self._complete = True
-
-
-def selection_of(config: pytest.Config) -> Selection:
-    """Return the run's selection; whoever asks first has it noted."""
-    found: Selection | None = config.pluginmanager.get_plugin(_NAME)
-    if found is None:
-        found = Selection(config)
-        config.pluginmanager.register(found, _NAME)
-    return found

@@ -8,10 +8,10 @@ from pytest_gpuprof.builtin import Builtin
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin.collecting import Collected
-from pytest_gpuprof.plugin.comparing import Comparing, Comparison, Found
+from pytest_gpuprof.plugin.comparing import Comparing, Comparison
 from pytest_gpuprof.plugin.quarantine import Quarantine, today
 from pytest_gpuprof.plugin.run import Run
-from pytest_gpuprof.plugin.selection import selection_of
+from pytest_gpuprof.plugin.selection import Selection
 from pytest_gpuprof.plugin.session import Session
 from pytest_gpuprof.plugin.settings import Settings, check_exports
 from pytest_gpuprof.plugin.skips import NoSkips
@@ -40,12 +40,13 @@ def start(config: pytest.Config) -> None:
     extensions = Extensions(config.hook)
     run = Run(config, settings)
     comparing = Comparing(settings, config.rootpath, extensions.kinds, run)
-    found = Found()
+    selection = Selection(config)
+    register(selection, "gpuprof-selection")
     evidence = None
     if settings.evidence:
         from pytest_gpuprof.plugin.evidence import Evidence
 
-        evidence = Evidence(config, settings, selection_of(config))
+        evidence = Evidence(config, settings, selection)
         register(evidence, "gpuprof-evidence")
     session = Session(config, settings, extensions, run, comparing, evidence)
     measures = not (settings.workers and settings.xdist == "off") and evidence is None
@@ -59,11 +60,11 @@ def start(config: pytest.Config) -> None:
         register(Planning(settings, extensions), "gpuprof-planning")
         return
     if settings.quarantine:
-        register(Quarantine(settings.quarantine, selection_of(config), today()), "gpuprof-quarantine")
+        register(Quarantine(settings.quarantine, selection, today()), "gpuprof-quarantine")
     if settings.worker is None:
         _register_what_tells(config, settings, extensions, run, measures)
         if comparing.check():
-            register(Comparison(comparing, found, config), "gpuprof-comparison")
+            register(Comparison(comparing, selection), "gpuprof-comparison")
     if not measures and evidence is None:  # the fixtures find no session, and run each workload once
         if settings.is_controller:
             register(Tally(NOT_UNDER_XDIST), TALLY)
@@ -71,7 +72,6 @@ def start(config: pytest.Config) -> None:
     if settings.is_controller:
         return
     register(session, SESSION)
-    register(found, "gpuprof-found")
     if settings.worker is None and measures:
         from pytest_gpuprof.plugin.planning import EnergyNotice
 
