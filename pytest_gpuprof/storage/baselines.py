@@ -41,6 +41,8 @@ _MOST_DIFFERENCES = 3
 
 _MARKER = re.compile(r"(<{7}|\|{7}|={7}|>{7})( .*)?")
 
+_ACCEPT = "accept what it is now with pytest-gpuprof accept"
+
 _REPAIR = "restore it from version control, or delete it and run pytest-gpuprof accept"
 
 
@@ -138,11 +140,13 @@ class Baselines:
             return Baseline(content.figures[here], self.title)
         others = [place for place in content.figures if place[:3] == here[:3]]
         if not others:
-            return Baseline(absence="new", reason=self._lacks(content, test, name, figure))
+            return Baseline(absence="new", reason=f"{self._lacks(content, test, name, figure)}; {_ACCEPT}")
         told = min((differences(content.machines[place.on], conditions) for place in others), key=len)
         more = len(told) - _MOST_DIFFERENCES
         shown = ", ".join(told[:_MOST_DIFFERENCES]) + (f", and {more} more" if more > 0 else "")
-        return Baseline(absence="incomparable", reason=f"{self.title} has it under other conditions: {shown}")
+        return Baseline(
+            absence="incomparable", reason=f"{self.title} has it under other conditions: {shown}; {_ACCEPT}"
+        )
 
     def look_up(self, test: str, profile: Profile, figures: Sequence[str]) -> Mapping[str, Baseline]:
         """Return the baselines of a profile, as :class:`~pytest_gpuprof.profiler.Profiler` asks for them."""

@@ -101,12 +101,13 @@ class FileRun:
 
 
 def _new(title: str) -> Baseline:
-    return Baseline(absence="new", reason=f"{title} does not have it")
+    return Baseline(absence="new", reason=f"it is not in {title}; it is compared once it is")
 
 
 def _incomparable(title: str, before: Mapping[str, Fact], now: Mapping[str, Fact]) -> Baseline:
     changed = ", ".join(differences(before, now))
-    return Baseline(absence="incomparable", reason=f"{title} has it under other conditions: {changed}")
+    reason = f"in {title} it is under other conditions: {changed}; it is compared once it is there under these"
+    return Baseline(absence="incomparable", reason=reason)
 
 
 def reference_of(
@@ -138,7 +139,7 @@ def reference_of(
     newest, colon, branch = text.partition(":")
     if opened is None:
         if newest == "latest":
-            return _Nothing(f"the store, which holds no run{f' on {branch}' if branch else ''} yet,")
+            return _Nothing(f"the newest runs{f' on {branch}' if branch else ''}")
         raise UsageError(f"there is no run {text}, because nothing is stored yet; compare with baseline or a file")
     if newest == "latest":  # finished runs, so many that twenty comparable ones are among them where cards differ
         infos = [each for each in opened.runs(branch=branch if colon else None, limit=_LOOKED_AT) if each.finished]
