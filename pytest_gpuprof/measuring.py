@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -53,6 +54,7 @@ class Measuring:
         watch: told what is being done, between timed regions only.
         periods: how often energy counters are refreshed, as far as that is known; what is learnt is added.
         events_of: tells what the events of a device are good for.
+        left_s: tells how many seconds are left for measuring.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Measuring:
         watch: Watch,
         periods: MutableMapping[str, float] | None = None,
         events_of: EventsOf = preflight,
+        left_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._job = job
         self._wanted = wanted
@@ -72,6 +75,7 @@ class Measuring:
         self._watch = watch
         self._periods = {} if periods is None else periods
         self._events_of = events_of
+        self._left_s = left_s
         self._legs = {leg: plan for leg, plan in job.legs.items() if wanted.needs.get(leg)}
         self._output: Any = None
         self._peaks: Mapping[str, Reading] = {}
@@ -306,6 +310,14 @@ class Measuring:
         counters = {name: each for name, each in wanted.items() if not isinstance(each, Reading)}
         if not counters:
             return PassResult(readings)
+        sampling = self._job.plan
+        longest_s, left_s = sampling.longest_s(timed=False, energy_legs=1, net=net), self._left_s()
+        if longest_s > left_s:
+            # Windows that are cut short would be another measurement than the one that was asked for.
+            why = f"energy takes up to {longest_s:.0f} s on {plan.place}, and {max(0.0, left_s):.0f} s are left"
+            late = Reading.unavailable(why, "out of time")
+            names = [*counters, *(("power",) if "energy" in counters else ()), *(("net_energy",) if net else ())]
+            return PassResult({**dict.fromkeys(names, late), **readings})
         taken = energy_pass(
             plan,
             Instruments(
@@ -314,7 +326,7 @@ class Measuring:
                 self._periods,
                 {"energy": f"{self._job.backend} {plan.device.info.id}"},
             ),
-            self._job.plan,
+            sampling,
             threads=self._job.threads,
             quality=quality_of(plan.device),
             net=net,

@@ -5,13 +5,14 @@ A :class:`Profiler` belongs to one run: it keeps the opened devices, and remembe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
 from pytest_gpuprof.assembling import unmeasured
-from pytest_gpuprof.budgets.budget import Budget, merge
+from pytest_gpuprof.budgets.budget import Budget, Need, merge
 from pytest_gpuprof.budgets.figures import reading_of
 from pytest_gpuprof.budgets.verdict import confirm, judge
 from pytest_gpuprof.ceilings import Ceilings
@@ -68,6 +69,7 @@ class Profiler:
         watch: told what is being done, between timed regions only.
         only_devices_name: whether only ``devices`` names a stand-in, and not the ``devices=`` of a call.
         before: knows what figures were in earlier runs, for ``max_regression``; ``None`` if nobody does.
+        left_s: tells how many seconds are left for measuring; energy that would take longer is not measured.
 
     Raises:
         UsageError: for an unknown metric or peak.
@@ -87,6 +89,7 @@ class Profiler:
         watch: Callable[[str], None] = lambda what: None,
         only_devices_name: bool = False,
         before: Before | None = None,
+        left_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self.extensions = extensions or Extensions.standalone(plugins)
         self._maker = JobMaker(
@@ -104,6 +107,7 @@ class Profiler:
         self._broken: dict[tuple[str, str], str] = {}
         self._periods: dict[str, float] = {}  # of energy counters, watched once per run
         self._preflights = Preflights()
+        self._left_s = left_s
 
     def jobs(self, workload: Any, **options: Any) -> list[Job]:
         """Return what would be measured: one job per accelerator. The arguments are those of :func:`profile`."""
@@ -189,7 +193,7 @@ class Profiler:
         """
         close = [budget for budget in budgets if _longer_windows_may_decide(measured, budget)]
         plan = job.plan.with_longer_windows()
-        if not close or plan == job.plan:
+        if not close or plan == job.plan or _energy_s(plan, close) > self._left_s():
             return job, measured
         self._watch("measuring an energy that is too close to call with windows twice as long")
         longer = replace(job, plan=plan)
@@ -219,7 +223,7 @@ class Profiler:
     ) -> Profile:
         wanted = wanted_by(job, budgets, beside)
         measuring = Measuring(
-            job, wanted, self.extensions, self._ceilings, self._watch, self._periods, self._preflights.of
+            job, wanted, self.extensions, self._ceilings, self._watch, self._periods, self._preflights.of, self._left_s
         )
         devices = [leg.device for leg in job.legs.values()]
         if wanted.legs("package energy"):  # counted for the whole host, whichever leg it is measured on
@@ -269,6 +273,13 @@ def _longer_windows_may_decide(profile: Profile, budget: Budget) -> bool:
         return False
     reading = reading_of(profile, budget.meaning)
     return bool(abs(verdict.limit / verdict.observed - 1) > reading.gain_error)
+
+
+def _energy_s(plan: Plan, budgets: Sequence[Budget]) -> float:
+    """Return how long the energy of these budgets takes at most."""
+    needs = frozenset[Need]().union(*(budget.needs for budget in budgets))
+    legs = 2 if "package energy" in needs else 1
+    return plan.longest_s(timed=False, energy_legs=legs, net="net energy" in needs)
 
 
 def _is_open(verdict: Verdict) -> bool:

@@ -7,6 +7,7 @@ a compiled module cannot be imported twice.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import os
 import tempfile
@@ -59,6 +60,15 @@ def _no_traces(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
         monkeypatch.delenv(name, raising=False)
     for name in [name for name in os.environ if name.startswith(("GITHUB_", "CI_", "GITLAB_"))]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _old_objects_rest() -> Iterator[None]:
+    """Measuring collects garbage often; what all tests import stays out of it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,15 +16,6 @@ from pytest_gpuprof.core.results import Reading
 from pytest_gpuprof.extensions import Extensions
 
 CARD = Card(peak_flops=2e12, peak_bytes_per_s=1e12, resolution_s=0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _old_objects_rest() -> Iterator[None]:
-    """Measuring collects garbage often; what was there before these tests stays out of it."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Lab(SimulatedBackend):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,6 @@ from pytest_gpuprof.core.errors import Unavailable
 
 PEAK = Card(peak_flops=2e12, peak_bytes_per_s=1e12)
 """A card that tells its peaks: 2 TFLOP/s in fp32, and 1 TB/s."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _old_objects_rest() -> Iterator[None]:
-    """Measuring collects garbage often; what was there before these tests stays out of it."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Machine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,15 +21,6 @@ from pytest_gpuprof.sampling.plan import ENERGY_PRESETS
 
 BRIEF = Plan(warmup_s=0.05, window_s=0.5, settle_s=0.2)
 QUICK = Plan(warmup_s=0.05, **ENERGY_PRESETS["quick"])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _old_objects_rest() -> Iterator[None]:
-    """Measuring collects garbage often; what was there before these tests stays out of it."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Machine:
@@ -216,6 +206,26 @@ def test_an_energy_too_close_to_call_is_measured_once_more_with_longer_windows()
     assert outcomes(taken) == {"max_energy": "met"}
     plain, _ = windows_said(Budget("max_energy", 1))
     assert taken.gpu.reading("energy").repeatability < plain.gpu.reading("energy").repeatability
+
+
+@pytest.mark.parametrize(
+    ("left_s", "series", "outcome"), [(30, 2, "met"), (17, 1, "inconclusive"), (10, 0, "inconclusive")]
+)
+def test_energy_is_measured_only_as_far_as_time_is_left_for_it(left_s: float, series: int, outcome: str) -> None:
+    """Up to 14 s, and 20 s with windows twice as long; without time for those, what was found before stays."""
+    said: list[str] = []
+    run = profiler_on(energy_machine(), plan=QUICK, watch=said.append, left_s=lambda: left_s)
+    taken = measure(Work(), Budget("max_energy", 0.35 * 1.055), profiler=run)
+    assert outcomes(taken) == {"max_energy": outcome}
+    assert len([each for each in said if "window 1 of" in each]) == series
+    found = taken.gpu.reading("energy")
+    assert (found.value is None) is (series == 0)
+    if found.value is None:
+        assert (found.cause, taken.gpu.reading("power").cause) == ("out of time", "out of time")
+        assert taken.verdicts[0].sentence == (
+            "max_energy is inconclusive: out of time, "
+            "as energy takes up to 14 s on the gpu leg on simulated:0, and 10 s are left"
+        )
 
 
 def test_what_the_sensor_cannot_tell_is_not_measured_longer() -> None:

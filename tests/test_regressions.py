@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -19,15 +18,6 @@ BETWEEN_RUNS = 0.02
 """Standard deviation between runs, as on a card whose clocks are not locked."""
 
 LIMIT = Budget("max_regression", "5%")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _old_objects_rest() -> Iterator[None]:
-    """Measuring collects garbage often; what was there before these tests stays out of it."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Machine:

@@ -62,6 +62,9 @@ def judge(profile: Profile, budget: Budget) -> Verdict:
             verdict, sentence=f"{budget.keyword} is not enforced: none of its keys ({keys}) matches {device.name!r}"
         )
     missing = _missing(profile, budget)
+    if missing is not None and missing.cause == "out of time":
+        sentence = f"{budget.keyword} is inconclusive: out of time, as {missing.reason}"
+        return replace(verdict, outcome="inconclusive", limit=limit, sentence=sentence)
     if missing is not None and profile.out_of_time and missing.cause == "not asked for":
         return replace(
             verdict, outcome="inconclusive", limit=limit, sentence=f"{budget.keyword} is inconclusive: out of time"

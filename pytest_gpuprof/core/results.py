@@ -31,7 +31,7 @@ __all__ = [
 
 Leg = Literal["cpu", "gpu", "reference"]
 Quality = Literal["measured", "derived", "estimated", "simulated", "given"]
-Cause = Literal["no device", "no reading", "not asked for"]
+Cause = Literal["no device", "no reading", "not asked for", "out of time"]
 Outcome = Literal["met", "missed", "inconclusive", "unavailable", "not enforced"]
 Change = Literal["", "new", "same", "improved", "regressed", "noisy", "incomparable", "unreadable"]
 
@@ -47,7 +47,8 @@ class Reading:
         gain_error: the part of the interval's relative half-width that is the instrument's own, and so the same in each
             of its readings: no repetition narrows it, and it cancels in a ratio of two readings of one instrument.
         quality: ``"measured"``, or the word that must be shown beside the figure.
-        cause: for an unavailable reading, whether the device is missing, or only the reading, or nobody asked.
+        cause: for an unavailable reading, whether the device is missing, or only the reading, or nobody asked, or no
+            time was left for it.
         source: where the figure is from, where that has to be told: the facts it was derived from, what counted it.
 
     >>> Reading.unavailable("no NVIDIA driver is loaded").value is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import pytest
 
@@ -13,8 +14,30 @@ from pytest_gpuprof.job import METRICS_ASKED, needs_of
 from pytest_gpuprof.plugin.markers import FIXTURES, STATE, TestState, read_markers
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.plugin.use import INSTEAD
+from pytest_gpuprof.sampling.latency import PATIENCE
+from pytest_gpuprof.sampling.leak import FURTHER_S
+from pytest_gpuprof.sampling.leak import MOST_CALLS as LEAK_CALLS
+from pytest_gpuprof.sampling.memory import MOST_CALLS as MEMORY_CALLS
 
 __all__ = ["EnergyNotice", "Planning", "energy_line"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Longest:
+    """How long something takes at most: seconds, and calls that take as long as they take."""
+
+    seconds: float
+    calls: int
+
+    def __add__(self, other: _Longest) -> _Longest:
+        return _Longest(self.seconds + other.seconds, self.calls + other.calls)
+
+    @property
+    def text(self) -> str:
+        seconds = f"{self.seconds:.0f} s"
+        if not self.calls:
+            return seconds
+        return f"{seconds} and {self.calls} calls" if self.seconds else f"{self.calls} calls"
 
 
 class Planning:
@@ -37,7 +60,7 @@ class Planning:
         if session.testsfailed:
             raise session.Interrupted(f"{session.testsfailed} errors during collection")
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        rows, seconds = [], 0.0
+        rows, total = [], _Longest(0.0, 0)
         energetic: list[float] = []
         for item in session.items:
             if not FIXTURES.intersection(getattr(item, "fixturenames", ())):
@@ -53,13 +76,13 @@ class Planning:
             except UsageError as error:
                 rows.append([item.nodeid, f"error: {error}", ""])
                 continue
-            seconds += longest
-            rows.append([item.nodeid, ", ".join(needs), f"{longest:.0f} s"])
+            total += longest
+            rows.append([item.nodeid, needs, longest.text])
         if reporter is not None:
             text = tabulate(rows, headers=["test", "what is measured", "at most"], tablefmt="simple")
             reporter.write_line(text if rows else "no test measures anything")
             reporter.write_line(
-                f"{len(rows)} tests, at most {seconds:.0f} s with one profile each, without compilation; "
+                f"{len(rows)} tests, at most {total.text} with one profile each, without compilation; "
                 "a missed budget is measured twice"
             )
             if energetic:
@@ -69,12 +92,20 @@ class Planning:
                 )
         return True
 
-    def _plan_of(self, state: TestState) -> tuple[list[str], float]:
+    def _plan_of(self, state: TestState) -> tuple[str, _Longest]:
         """Return what a test's profile needs, and how long that takes at most."""
         needs, legs = _needs(self._settings, state)
         plan = self._settings.plan.with_(rounds=state.options.get("rounds"), max_time_s=state.options.get("max_time"))
-        longest = plan.longest_s(timed="rounds" in needs, energy_legs=_energy_legs(needs), net="net energy" in needs)
-        return [f"{' and '.join(sorted(legs))}: {', '.join(sorted(needs))}"], longest
+        seconds = plan.longest_s(timed="rounds" in needs, energy_legs=_energy_legs(needs), net="net energy" in needs)
+        latency_legs = {leg for budget in state.budgets if budget.quantile is not None for leg in budget.meaning.legs}
+        seconds += len(latency_legs) * (PATIENCE * plan.warmup_s + plan.max_time_s)
+        asked = needs_of(state.options.get("metrics")) or needs_of(self._settings.metrics) or frozenset()
+        memory_legs = {leg for budget in state.budgets if "memory" in budget.needs for leg in budget.meaning.legs}
+        calls = MEMORY_CALLS * len(legs if "memory" in asked else memory_legs)
+        if "leak" in needs or asked >= METRICS_ASKED["memory"]:  # who asks for memory is told of leaks too
+            seconds += FURTHER_S
+            calls += LEAK_CALLS
+        return f"{' and '.join(sorted(legs))}: {', '.join(sorted(needs))}", _Longest(seconds, calls)
 
 
 def _needs(settings: Settings, state: TestState) -> tuple[set[Need], set[str]]:

@@ -82,6 +82,7 @@ class Session:
                 watch=self._progress.say,
                 before=self._comparing.before,
                 only_devices_name=True,
+                left_s=self._left_s,
             )
         return self._profiler
 
@@ -93,6 +94,10 @@ class Session:
 
         words = self._extensions.registry.parameters
         return Stored(self._evidence, without_group(item.nodeid), words, self._settings.plan, self._comparing.before)
+
+    def _left_s(self) -> float:
+        """Return the seconds that ``--gpu-profile-session-time`` leaves for measuring."""
+        return self._settings.session_time_s - (time.monotonic() - self._began_s)
 
     def _devices(self) -> tuple[str, ...]:
         """Return the devices of this worker: all that were named, or one with ``--gpu-profile-xdist=assign``."""
@@ -122,7 +127,7 @@ class Session:
                 raise UsageError(f"the test has two profiles called {job.name!r}; give each its own with name=")
             job, budgets = self._comparing.with_implied(job, state.budgets_of(job.name))
             with self._progress.of(job.name):
-                left_s = self._settings.session_time_s - (time.monotonic() - self._began_s)
+                left_s = self._left_s()
                 if left_s <= 0:
                     taken = profiler.out_of_time(job, budgets)
                 else:

@@ -10,12 +10,12 @@ from pytest_gpuprof.sampling.loop import seconds_of, seconds_of_calls
 from pytest_gpuprof.sampling.passes import PassResult
 from pytest_gpuprof.sampling.quiet import quiet, threads_limited
 
-__all__ = ["latency_pass"]
+__all__ = ["PATIENCE", "latency_pass"]
 
 _SLOW = 2.0
 """A call this many times slower than a later one was compiling, and is no load that makes a clock ramp up."""
 
-_PATIENCE = 10.0
+PATIENCE = 10.0
 """The warm-up ends after this many times its length, resets included, of which the longest call may take what it likes:
 calls may vary so much that few of them are near the fastest, or be short beside their resets."""
 
@@ -66,7 +66,7 @@ def _warm_up(leg: BuiltLeg, warmup_s: float) -> int:
         if seconds <= _SLOW * fastest:
             load += seconds
         longest = max(longest, seconds)
-        if load >= warmup_s or clock.now() - began - longest >= _PATIENCE * warmup_s:
+        if load >= warmup_s or clock.now() - began - longest >= PATIENCE * warmup_s:
             return calls
 
 

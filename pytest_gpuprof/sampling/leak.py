@@ -12,7 +12,7 @@ from pytest_gpuprof.sampling.passes import PassResult
 from pytest_gpuprof.sampling.quiet import threads_limited
 from pytest_gpuprof.stats.leak import LEAST_CALLS, Growth, growth_per_call
 
-__all__ = ["leak_pass"]
+__all__ = ["FURTHER_S", "MOST_CALLS", "leak_pass"]
 
 _WARM_CALLS = 3
 """Workspaces and caches of libraries are filled by the first calls."""
@@ -21,9 +21,12 @@ _FURTHER_CALLS = 128
 """What seems to leak is called this often before it counts: ``functools.lru_cache`` keeps 128 results by default, and
 a cache that is full stops growing."""
 
-_FURTHER_S = 5.0
+FURTHER_S = 5.0
 _FURTHER_BYTES = 2**30
 """The further calls end after this time, or once they would have gained this much: a leak must not fill the device."""
+
+MOST_CALLS = _WARM_CALLS + 2 * LEAST_CALLS
+"""Calls at most, besides the further ones, whose time is limited."""
 
 
 def leak_pass(
@@ -89,7 +92,7 @@ def _watched(leg: BuiltLeg, memory: PeakMemory) -> Growth:
 def _call_further(leg: BuiltLeg, most: int) -> int:
     """Call up to so often, for a few seconds at most; return how often."""
     clock = leg.plan.device.clock
-    deadline = clock.now() + _FURTHER_S
+    deadline = clock.now() + FURTHER_S
     calls = 0
     while calls < most and clock.now() < deadline:
         _call_and_drop(leg)

@@ -16,10 +16,13 @@ from pytest_gpuprof.sampling.legs import BuiltLeg, LegPlan, built
 from pytest_gpuprof.sampling.passes import PassResult
 from pytest_gpuprof.sampling.quiet import threads_limited
 
-__all__ = ["host_memory_pass", "memory_pass"]
+__all__ = ["MOST_CALLS", "host_memory_pass", "memory_pass"]
 
 _WARM_CALLS = 2
 """The libraries' workspaces and the workload's own caches are filled by the first calls, and not by the third."""
+
+MOST_CALLS = 3 * (_WARM_CALLS + 1)
+"""Calls at most on one leg: the allocator's memory is looked at up to three times, that of the host in eight calls."""
 
 _ELSEWHERE_BYTES = 32 * 2**20
 """Drivers take up to some tens of MiB for themselves at any time: for code that is loaded, for stacks of kernels."""

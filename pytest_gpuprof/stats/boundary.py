@@ -86,7 +86,7 @@ def half_width(values: Sequence[float], confidence: float, floor: float) -> floa
 
     Example:
         >>> round(half_width([0.1, 0.2, 0.3], 0.95, floor=0.02), 3)
-        0.5
+        0.513
     """
     rounds = len(values)
     if rounds < 2:

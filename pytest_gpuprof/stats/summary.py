@@ -224,7 +224,7 @@ def mean_interval_of_logs(
     Example:
         >>> estimate, low, high = mean_interval_of_logs([4.9, 5.0, 5.1])
         >>> round(estimate, 2), round(low, 2), round(high, 2)
-        (5.0, 4.52, 5.53)
+        (5.0, 4.51, 5.54)
     """
     for number, value in enumerate(values, start=1):
         if not 0 < value < math.inf:

@@ -288,11 +288,29 @@ class Store:
         Raises:
             StoreError: if the store cannot be read.
         """
-        query = _figures().add_columns(workloads.c.test, workloads.c.name).select_from(_with_names())
-        rows = self._asked(query.where(records.c.run == info.number).order_by(records.c.attempt, records.c.id))
-        facts: dict[str, Mapping[str, Fact]] = {}
+        query = (
+            select(
+                records.c.outcome, records.c.attempt, records.c.conditions, records.c.figures, workloads.c.test,
+                workloads.c.name,
+            )
+            .join(workloads, workloads.c.id == records.c.workload)
+            .where(records.c.run == info.number)
+            .order_by(records.c.id)
+        )  # fmt: skip
+
+        def read(connection: Connection) -> tuple[Sequence[Any], Sequence[Any]]:
+            # the facts are the same for thousands of rows: they are fetched once, not with each
+            rows = connection.execute(query).all()
+            facts = select(conditions.c.id, conditions.c.key, conditions.c.facts)
+            return rows, connection.execute(facts.where(conditions.c.id.in_({row.conditions for row in rows}))).all()
+
+        rows, facts = self._database.asked(read)
         with self._undamaged():
-            return {(row.test, row.name): _stored_figures(row, facts) for row in rows}
+            under = {row.id: (row.key, json.loads(row.facts)) for row in facts}
+            return {
+                (test, name): StoredFigures(outcome, attempt, *under[its], figures_from(text))
+                for outcome, attempt, its, text, test, name in sorted(rows, key=lambda row: row.attempt)
+            }
 
     def conditions_of(self, infos: Sequence[RunInfo]) -> dict[int, dict[str, Mapping[str, Fact]]]:
         """Return under which conditions runs were measured, by the number of the run and the key of the conditions.
@@ -496,12 +514,6 @@ def _with_names(*more: Table) -> Any:
     for table in more:
         joined = joined.join(table)
     return joined
-
-
-def _stored_figures(row: Any, facts: dict[str, Mapping[str, Fact]]) -> StoredFigures:
-    if row.key not in facts:
-        facts[row.key] = json.loads(row.facts)
-    return StoredFigures(row.outcome, row.attempt, row.key, facts[row.key], figures_from(row.figures))
 
 
 def _run_info(row: Any) -> RunInfo:

@@ -7,9 +7,7 @@ they would be imported again and again.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,15 +192,6 @@ def repository(pytester: pytest.Pytester) -> Repository:
         "__pycache__/\n.gpuprof/\n*.json\nstdout\nstderr\nrunpytest-*\n", encoding="ascii"
     )
     return made
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _small_heap() -> Iterator[None]:
-    """Keep what is loaded so far out of the garbage collector, which every measurement runs several times."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def text_of(result: pytest.RunResult) -> str:

@@ -70,10 +70,33 @@ def test_the_options_are_planned_with(runs: Runs) -> None:
     runs.pytester.makeini("[pytest]\ngpu_profile_budgets =\n  *test_default: max_gpu_memory=1 GiB\n")
     args = ["--gpu-profile-plan", "--gpu-profile-metrics=energy", "--gpu-profile-max-time=1", "-k", "default"]
     shown = text_of(runs(PLANNED, *args))
-    assert "cpu and gpu: energy, memory, package energy 58 s" in shown
+    assert "cpu and gpu: energy, memory, package energy 58 s and 9 calls" in shown
     assert (
         "gpuprof: energy of 1 test takes about 43 s (standard: 5 s to settle and 3 windows of 5 s on each leg)" in shown
     )
+
+
+PASSES = """
+@pytest.mark.gpu_budget(max_gpu_time="1 s", max_cpu_time="1 s", stat="p95")
+def test_latency(gpu_profile): ...
+
+@pytest.mark.gpu_budget(max_gpu_memory="1 GiB")
+def test_memory(gpu_profile): ...
+
+@pytest.mark.gpu_budget(max_leak="1 KiB")
+def test_leak(gpu_profile): ...
+"""
+
+
+def test_passes_of_their_own_are_in_the_plan(runs: Runs) -> None:
+    """Latency takes as long as rounds may, after its warm-up; memory and leaks take calls, of whatever length."""
+    shown = text_of(runs(PASSES, "--gpu-profile-plan", "--gpu-profile-max-time=10"))
+    assert "test_it.py::test_latency cpu and gpu: latency 24 s" in shown
+    assert "test_it.py::test_memory gpu: memory 9 calls" in shown
+    assert "test_it.py::test_leak gpu: leak 5 s and 19 calls" in shown
+    assert "3 tests, at most 29 s and 28 calls with one profile each, without compilation" in shown
+    asked = text_of(runs(PASSES, "--gpu-profile-plan", "--gpu-profile-metrics=memory", "-k", "latency"))
+    assert "cpu and gpu: latency, memory 69 s and 37 calls" in asked  # 32 s of latency per leg, and a look for leaks
 
 
 def test_the_seconds_of_energy_are_shown_before_they_are_spent(runs: Runs) -> None:
@@ -99,6 +122,18 @@ def test_time(gpu_profile): gpu_profile(fast)
     assert "energy of" not in text_of(runs.on_gpu(source, "-k", "time"))
     asked = text_of(runs.on_gpu(source, "--gpu-profile-metrics=energy", "--gpu-profile-energy=quick", "-k", "time"))
     assert "quick energy (about 10 s per leg)" in asked
+
+
+def test_energy_that_does_not_fit_into_the_session_is_not_measured(runs: Runs) -> None:
+    """Its windows would outlast what the session may take; times that were measured are judged all the same."""
+    source = """
+@pytest.mark.gpu_budget(min_speedup=2, max_energy="1 J")
+def test_it(gpu_profile): gpu_profile(fast)
+"""
+    shown = text_of(runs.on_gpu(source, "--gpu-profile-session-time=20"))
+    assert "max_energy is inconclusive: out of time, as energy takes up to 29 s on the gpu leg on simulated:0" in shown
+    assert "budgets: 1 met, 0 missed, 1 inconclusive" in shown
+    assert "budgets: 2 met" in text_of(runs.on_gpu(source, "--gpu-profile-session-time=600"))
 
 
 def test_reading_the_plan_of_energy_counts_as_no_attempt(runs: Runs) -> None:

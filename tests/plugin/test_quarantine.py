@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.plugin import quarantine, session, settings
+from pytest_gpuprof.plugin import quarantine, settings, starting
 from pytest_gpuprof.plugin.quarantine import Quarantined, quarantined
 
 from .conftest import BLIND_GPU, GPU, NO_GPU, Runs, text_of
@@ -28,7 +28,7 @@ def test_it(gpu_profile):
 @pytest.fixture(autouse=True)
 def _fixed_day(monkeypatch: pytest.MonkeyPatch) -> None:
     """Today is 1 December 2026, in this process; runs with workers are in others."""
-    for module in (quarantine, session, settings):
+    for module in (quarantine, settings, starting):
         monkeypatch.setattr(module, "today", lambda: DAY)
 
 
