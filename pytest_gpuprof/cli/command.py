@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if a budget was missed or got worse, 2 if what was asked cannot be meant or read, 3 if
         there was nothing to do it with.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the stream cannot show is escaped, and ends nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         chosen = parser().parse_args(arguments)
         status = int(chosen.run(chosen))

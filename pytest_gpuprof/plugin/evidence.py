@@ -96,7 +96,8 @@ class Evidence:
         self.document = read_document(self._path)
         if accepted is None:
             paths = settings.evidence_paths
-            now = here(config.rootpath, paths, self.document, [self._path])
+            baselines = config.rootpath / settings.baselines  # which measuring lets change too: accepting follows it
+            now = here(config.rootpath, paths, self.document, [self._path, baselines])
             reasons = refusals(self.document, self.name, paths, now)
             if reasons:
                 raise UsageError("\n".join(reasons))

@@ -73,6 +73,18 @@ def test_help_where_the_stream_knows_ascii_only(name: str, monkeypatch: pytest.M
     assert exit_.value.code == 0
 
 
+def test_a_name_that_the_stream_cannot_show_is_escaped(history: History) -> None:
+    """As under ``LC_ALL=C``; a script gets its rows, and no traceback."""
+    history.run(["test_it.py::test_a größe"])
+    for arguments in (["export", "latest", "--format", "csv"], ["show", "latest", "--format", "csv"]):
+        environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2]), "PYTHONIOENCODING": "ascii"}
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest_gpuprof", *arguments],
+            capture_output=True, text=True, cwd=history.root, env=environment, check=False,
+        )  # fmt: skip
+        assert (done.returncode, "gr\\xf6\\xdfe" in done.stdout) == (0, True), done.stderr
+
+
 def test_help_loads_nothing_heavy() -> None:
     """It is what a shell's completion and a hurried person wait for."""
     code = (

@@ -187,6 +187,17 @@ def test_the_evidence_may_be_committed(runs: Runs, measure: Measure, repository:
     run(runs, FROM).assert_outcomes(passed=2)
 
 
+def test_accepting_what_was_measured_is_no_change(runs: Runs, measure: Measure, repository: Repository) -> None:
+    """Baselines follow a measurement, and say nothing about what was measured."""
+    measure()
+    kept = '{"schema": "pytest-gpuprof-baselines/1", "figures": [], "machines": {}}'
+    (runs.path / "kept.txt").write_text(kept, encoding="ascii")
+    one_sentence(run(runs, FROM), "kept.txt changed here and is not committed")
+    run(runs, FROM, "--gpu-profile-baselines=kept.txt").assert_outcomes(passed=2)
+    repository.commit()
+    run(runs, FROM, "--gpu-profile-baselines=kept.txt").assert_outcomes(passed=2)
+
+
 def test_changes_here_are_refused(runs: Runs, measure: Measure, repository: Repository) -> None:
     """Committed, edited, or new."""
     measure()
