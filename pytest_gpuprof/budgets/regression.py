@@ -19,7 +19,7 @@ _ACCEPT = "pytest-gpuprof accept"
 
 _WORDS: Mapping[regression.Direction, Change] = {"worse": "regressed", "better": "improved", "same": "same"}
 
-_NEW = Baseline(absence="new", reason="nothing is known of earlier runs")
+_NEW = Baseline(absence="new", reason=f"nothing is known of earlier runs; accept what it is now with {_ACCEPT}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,7 @@ def compared(verdict: Verdict, budget: Budget, reading: Reading, baseline: Basel
     assert kind is not None and verdict.limit is not None and reading.value is not None
     unenforced = f"{budget.keyword} of {kind.title} is not enforced"
     if before.absence:
-        remedy = "" if before.absence == "unreadable" else f"; accept what it is now with {_ACCEPT}"
-        sentence = f"{unenforced} ({before.absence}): {before.reason}{remedy}"
+        sentence = f"{unenforced} ({before.absence}): {before.reason}"
         return replace(verdict, change=before.absence, sentence=sentence)
     change = change_of(kind, before.values, reading.value, verdict.limit)
     if change is None:

@@ -41,8 +41,9 @@ def add(commands: Subcommands) -> None:
         "accept",
         _accept,
         "make what was measured the baseline that max_regression is judged against",
-        f"{REFERENCES} What was measured on other machines stays in the file. A test that failed and a figure in doubt "
-        "are left out, and it is said why. Baselines of several runs show smaller changes than those of one.",
+        f"{REFERENCES} What was measured on other machines stays in the file. A test that failed "
+        "for more than a regression and a figure in doubt are left out, and it is said why. Baselines of several runs "
+        "show smaller changes than those of one.",
         examples=[
             ("pytest-gpuprof accept", f"the newest run, into {FILE_NAME}"),
             ("pytest-gpuprof accept --runs 20", "the newest 20 runs of its branch, measured under the same conditions"),
@@ -171,6 +172,7 @@ def _changed(before: Sequence[Entry], after: Sequence[Entry], known: Mapping[str
     from pytest_gpuprof.core.quantities import format_quantity
     from pytest_gpuprof.reports.comparison import share
     from pytest_gpuprof.storage.conditions import key_of
+    from pytest_gpuprof.storage.matching import short_id
 
     def place(entry: Entry) -> tuple[str, ...]:
         return (entry.test, entry.name, entry.figure, key_of(entry.conditions))
@@ -184,7 +186,7 @@ def _changed(before: Sequence[Entry], after: Sequence[Entry], known: Mapping[str
         unit = known[entry.figure].unit if entry.figure in known else "1"
         then, now = statistics.median(old), statistics.median(entry.values)
         rows.append([
-            f"{entry.test.rpartition('/')[2]} {entry.name}",
+            f"{short_id(entry.test)} {entry.name}",
             entry.figure,
             format_quantity(then, unit),
             str(len(old)),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from pytest_gpuprof.cli.output import plain, short_of_characters
 
 __all__ = [
     "FORMATS",
@@ -42,6 +45,10 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **how: Any) -> None:
         super().__init__(formatter_class=_Layout, allow_abbrev=False, **how)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        stream = file or sys.stderr  # argparse writes help, usage and errors through here
+        super()._print_message(plain(message, short_of_characters(stream)), stream)
 
 
 def epilog(*examples: tuple[str, str]) -> str:

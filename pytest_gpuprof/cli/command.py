@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -77,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     collects = gc.isenabled()
     gc.disable()  # it would look through hundreds of thousands of rows again and again, and there are no cycles in them
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the stream cannot show is escaped, and ends nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         chosen = parser().parse_args(arguments)
         status = int(chosen.run(chosen))

@@ -12,6 +12,7 @@ from pytest_gpuprof.cli.arguments import Subcommands, add_command, add_format, a
 from pytest_gpuprof.cli.output import as_json, coloured, has_colours, plain, short_of_characters
 from pytest_gpuprof.cli.referring import REFERENCES, Named, Runs, is_file
 from pytest_gpuprof.cli.selecting import wanted
+from pytest_gpuprof.core.baseline import FILE_NAME
 from pytest_gpuprof.core.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _check(chosen: argparse.Namespace) -> int:
         tuple(path.strip() for path in chosen.paths.split(",") if path.strip()) or tuple(trees),
         Extensions.standalone().kinds,
         name=chosen.run_name if is_file(chosen.run_name) else run.label,
-        ignoring=[Path(chosen.run_name).resolve()] if is_file(chosen.run_name) and chosen.run_name != "-" else [],
+        ignoring=[root / FILE_NAME, *([Path(chosen.run_name).resolve()] if is_file(chosen.run_name) else [])],
         anyway=chosen.anyway,
     )
     if not any(verdicts for _, verdicts in found):

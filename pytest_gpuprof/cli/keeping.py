@@ -9,6 +9,7 @@ from pathlib import Path
 from pytest_gpuprof.cli.arguments import Subcommands, add_command, add_store, at_least, completes_files
 from pytest_gpuprof.cli.referring import Runs
 from pytest_gpuprof.core.errors import UsageError
+from pytest_gpuprof.core.quantities import format_quantity
 
 __all__ = ["add"]
 
@@ -69,7 +70,7 @@ def _prune(chosen: argparse.Namespace) -> int:
     would = "would be " if chosen.dry_run else ""
     print(
         f"{_runs(done.thinned)} {would}thinned, {_runs(done.deleted)} {would}taken away "
-        f"({done.records} records, {done.freed_bytes / 2**20:.1f} MiB)"
+        f"({done.records} records, {format_quantity(done.freed_bytes, 'B')})"
     )
     return 0
 

@@ -28,7 +28,7 @@ class Baseline:
         values: one per run, in base units, the oldest first.
         source: where they are from, as a sentence names it: ``"gpuprof-baselines.json"``, ``"5 runs on main"``.
         absence: why there are none.
-        reason: the same as the end of a sentence; for ``"incomparable"`` it tells what is different.
+        reason: the same as the end of a sentence, with what to do; for ``"incomparable"`` it tells what is different.
 
     >>> Baseline((1.0, 1.1), "two runs on main").known
     True

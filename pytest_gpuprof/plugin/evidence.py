@@ -46,11 +46,19 @@ _FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class StoredJob:
-    """One profile of a test, as it is called, with its record if there is one."""
+    """One profile of a test, as it is called, with its record if there is one.
+
+    Args:
+        name: of the profile.
+        record: ``None`` if there is none.
+        plan: of the run.
+        metrics: what somebody asks for, as in a job that is measured; a record has what it has.
+    """
 
     name: str
     record: Mapping[str, Any] | None
     plan: Plan
+    metrics: tuple[str, ...] | None = None
 
 
 class _NotStored:
@@ -88,7 +96,8 @@ class Evidence:
         self.document = read_document(self._path)
         if accepted is None:
             paths = settings.evidence_paths
-            now = here(config.rootpath, paths, self.document, [self._path])
+            baselines = config.rootpath / settings.baselines  # which measuring lets change too: accepting follows it
+            now = here(config.rootpath, paths, self.document, [self._path, baselines])
             reasons = refusals(self.document, self.name, paths, now)
             if reasons:
                 raise UsageError("\n".join(reasons))
@@ -185,7 +194,7 @@ class Stored:
         """
         file = self._evidence.name
         if job.record is None:
-            why = f"it is not among the records of {file}: measure again"
+            why = f"{file} has no record of this test: measure again"
             cpu, gpu, reference = (Measurement.absent(leg, why, cause="no device") for leg in LEGS)
             profile = Profile(job.name, cpu, gpu, reference, stop_reason=why)
         else:

@@ -38,7 +38,7 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
     ("baselines", "string", "PATH", "the file of accepted baselines (default: gpuprof-baselines.json)"),
     ("compare", "string", "REF",
      "compare each workload with what it was before, and fail its test if it got worse: baseline, latest, "
-     "latest:BRANCH, a commit, or a file"),
+     "latest:BRANCH, a commit, or a file; implies --gpu-profile where it is on the command line"),
     ("compare-figures", "string", "LIST",
      "what --gpu-profile-compare compares, e.g. gpu_time,gpu_memory,energy (default: gpu_time)"),
     ("max-regression", "string", "SHARE",

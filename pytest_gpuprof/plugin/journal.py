@@ -13,7 +13,7 @@ from pytest_gpuprof.core.errors import StoreError, UsageError
 from pytest_gpuprof.storage.address import NOWHERE, Address
 from pytest_gpuprof.storage.document import read_document
 
-__all__ = ["Journal", "Leftover", "leftovers", "mark_stored", "store_name"]
+__all__ = ["Journal", "Leftover", "leftovers", "mark_stored", "spill_of", "store_name"]
 
 _KEPT = 20
 """Journals of the last twenty runs are kept; they are there to recover from a crash, not to be a history."""
@@ -30,6 +30,11 @@ def store_name(url: str | None, root: Path) -> str:
         return Address.of(url, root).shown
     except StoreError:
         return ""
+
+
+def spill_of(root: Path, run_id: str) -> Path:
+    """Return where the document of a run is written that could not be stored."""
+    return root / ".gpuprof" / "spilled" / f"{run_id}.json"
 
 
 class Journal:

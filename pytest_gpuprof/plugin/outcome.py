@@ -95,7 +95,8 @@ def _message(failing: Judged) -> str:
         device = profile.gpu.device
         where = f"{device.id} {device.label}" if device is not None else "the CPU only"
         lines += [verdict.sentence for verdict, owner in failing if owner.name == name]
-        lines.append(f"({name!r} on {where}, the CPU leg with {profile.threads} threads; compute only)")
+        threads = "" if profile.threads is None else f", the CPU leg with {profile.threads} threads; compute only"
+        lines.append(f"({name!r} on {where}{threads})")
     return "\n".join(lines)
 
 

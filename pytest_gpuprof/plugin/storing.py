@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pytest_gpuprof.core.errors import StoreError
-from pytest_gpuprof.plugin.journal import leftovers, mark_stored, store_name
+from pytest_gpuprof.core.errors import StoreError, UsageError
+from pytest_gpuprof.plugin.journal import leftovers, mark_stored, spill_of, store_name
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
-from pytest_gpuprof.storage.document import write_document
+from pytest_gpuprof.storage.document import read_document, write_document
 from pytest_gpuprof.storage.store import Store
 
 __all__ = ["Storing"]
@@ -68,12 +68,22 @@ class Storing:
         """Store what earlier sessions could not."""
         runs = set()
         for left in leftovers(self._root, self._name):
+            whole = self._spilled(left.document["id"])
+            if whole is not None and self._opened().add(whole):
+                runs.add(whole["id"])
             if left.document["records"] and self._opened().add(left.document, finished=False):
                 runs.add(left.document["id"])
             mark_stored(left.path)
         if runs:
             which = "1 earlier run" if len(runs) == 1 else f"{len(runs)} earlier runs"
-            self._said.append(f"gpuprof: records that {which} could not store, or was killed before, are now in it")
+            self._said.append(f"gpuprof: the store now has what {which} measured and could not store")
+
+    def _spilled(self, run_id: str) -> Mapping[str, Any] | None:
+        """Return the document of a run that came to its end and could not store it; its journal lacks how it ended."""
+        try:
+            return read_document(spill_of(self._root, run_id))
+        except UsageError:
+            return None
 
     def _opened(self) -> Store:
         if self._store is None:
@@ -141,7 +151,7 @@ class Storing:
 
     def _spill(self, document: Mapping[str, Any], error: StoreError) -> None:
         places = (
-            self._root / ".gpuprof" / "spilled" / f"{self._run.id}.json",
+            spill_of(self._root, self._run.id),
             Path(tempfile.gettempdir()) / f"pytest-gpuprof-{self._run.id}.json",
         )
         for path in places:

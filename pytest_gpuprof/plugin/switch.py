@@ -42,7 +42,7 @@ def wanted(config: pytest.Config) -> bool:
     """Whether this run measures, or shows what it would measure."""
     if config.getoption("collectonly", False) or config.getoption("gpu_profile", None) is False:
         return False
-    if any(config.getoption(f"gpu_profile_{name}", None) for name in ("strict", "changed_since", "from")):
+    if any(config.getoption(f"gpu_profile_{name}", None) for name in ("strict", "compare", "changed_since", "from")):
         return True  # somebody who asks for a gate must not get a run that judges nothing
     return any(bool(option(config, name)) for name in ("gpu_profile", "gpu_profile_plan", "gpu_profile_only"))
 

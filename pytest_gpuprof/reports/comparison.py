@@ -10,6 +10,7 @@ from typing import Any
 from pytest_gpuprof.core.quantities import format_number, format_quantity
 from pytest_gpuprof.reports.table import Remark
 from pytest_gpuprof.storage.comparison import Comparison, Outcome, Row
+from pytest_gpuprof.storage.matching import short_id
 
 __all__ = ["COLOURS", "CSV_HEAD", "csv_rows", "data", "markdown", "remarks", "share", "table"]
 
@@ -66,7 +67,7 @@ def _names_of(rows: Sequence[Row]) -> Mapping[tuple[str, str], str]:
     workloads = dict.fromkeys((row.test, row.name) for row in rows)
     profiles = Counter(test for test, _ in workloads)
     return {
-        (test, name): " ".join(filter(None, [test.rpartition("/")[2], name if profiles[test] > 1 or not test else ""]))
+        (test, name): " ".join(filter(None, [short_id(test), name if profiles[test] > 1 or not test else ""]))
         for test, name in workloads
     }
 

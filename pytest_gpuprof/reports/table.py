@@ -10,6 +10,7 @@ from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.quantities import Unit, format_number, scale_for
 from pytest_gpuprof.core.results import Measurement, Reading
 from pytest_gpuprof.stats.summary import summarize
+from pytest_gpuprof.storage.matching import short_id
 
 __all__ = ["Remark", "Row", "cells", "counts", "describe_counts", "remarks", "tables"]
 
@@ -33,7 +34,7 @@ class Row:
     @property
     def name(self) -> str:
         """How the table calls it: the test without its folders, and the profile where the test has several."""
-        short = self.test.rpartition("/")[2]
+        short = short_id(self.test)
         return f"{short} {self.profile.name}" if self.many else short
 
 

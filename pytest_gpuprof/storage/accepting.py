@@ -16,6 +16,7 @@ from pytest_gpuprof.core.environment import Fact
 from pytest_gpuprof.storage.baselines import Entry
 from pytest_gpuprof.storage.codec import cautions_from, completed
 from pytest_gpuprof.storage.conditions import key_of
+from pytest_gpuprof.storage.matching import short_id
 
 __all__ = ["Offer", "entries_of"]
 
@@ -97,7 +98,7 @@ def _last_attempts(run: Iterable[Record]) -> Sequence[Record]:
 
 
 def _shown(record: Record) -> str:
-    test = record["test"].rpartition("/")[2]
+    test = short_id(record["test"])
     return f"{test} {record['name']}" if test else str(record["name"])
 
 

@@ -159,11 +159,13 @@ class Baselines:
             return Baseline(values, self.title)
         others = content.machines_of.get((test, name, figure))
         if others:
-            return absence.incomparable(self.title, [content.machines[on] for on in others], conditions)
+            return absence.incomparable(self.title, [content.machines[on] for on in others], conditions, absence.ACCEPT)
         if not content.figures and not self.path.exists():
-            return Baseline(absence="new", reason=f"there is no {self.title}")
+            return Baseline(absence="new", reason=f"there is no {self.title}; {absence.ACCEPT}")
         known = (test, name) in content.workloads
-        return absence.new_figure(self.title, figure) if known else absence.new(self.title)
+        if known:
+            return absence.new_figure(self.title, figure, absence.ACCEPT)
+        return absence.new(self.title, absence.ACCEPT)
 
     def workloads(self) -> frozenset[tuple[str, str]]:
         """Return the workloads that it knows, each as test and name of the profile.

@@ -173,8 +173,8 @@ class Database:
             try:
                 self._outside("PRAGMA auto_vacuum = INCREMENTAL", "PRAGMA journal_mode = WAL")
                 return
-            except StoreError:  # SQLite does not wait for a lock here, and another process may be doing the same
-                if time.monotonic() > deadline:
+            except StoreError as error:  # SQLite does not wait for a lock here; another process may be doing the same
+                if "locked" not in str(error.__cause__) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
 

@@ -119,11 +119,15 @@ def _of_other_sources(document: Mapping[str, Any], name: str, paths: Sequence[st
     if dirty:
         found.append(f"{name} was measured with uncommitted changes in {_few(dirty)}; commit them and measure again")
     if now.changes:
-        found.append(f"{_few(now.changes)} changed here and is not committed; commit it, or take it away")
+        be, them = ("is", "it") if len(now.changes) == 1 else ("are", "them")
+        found.append(f"{_few(now.changes)} changed here and {be} not committed; commit {them}, or take {them} away")
     for path in paths:
         what = "the project" if path == "." else path
         if now.trees[path] is None:
-            found.append(f"gpu_profile_evidence_paths names {path}, which git does not have here; name what it has")
+            found.append(
+                f"gpu_profile_evidence_paths names {path!r}, which git does not have here; name what it has, one path "
+                "a line"
+            )
         elif measured.get(path) is None:
             found.append(
                 f"{name} does not tell what {what} was when it was measured; measure again with this "
@@ -140,7 +144,8 @@ def _changed(name: str, what: str, at: str, files: Sequence[str] | None) -> str:
             f"{what} is not what it was when {name} was measured at {at}, which this clone does not have; measure "
             "again, or get the whole history if only the evidence was added: git fetch --unshallow"
         )
-    return f"{what} changed since {name} was measured at {at} ({_few(files)}); measure again"
+    which = "" if list(files) == [what] else f" ({_few(files)})"
+    return f"{what} changed since {name} was measured at {at}{which}; measure again"
 
 
 def _few(names: Sequence[str]) -> str:

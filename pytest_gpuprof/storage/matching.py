@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Guess", "Matched", "Workload", "matched"]
+__all__ = ["Guess", "Matched", "Workload", "matched", "short_id"]
 
 Workload = tuple[str, str]
 """A test's node id and the name of the profile in it."""
@@ -23,6 +23,16 @@ NEAR = 0.7
 MOST_PAIRS = 10_000
 """How many pairs of names are looked at letter by letter, which takes a tenth of a second. Where more tests of a file
 than that came and went, somebody moved the file, and the rules that need no letters find those."""
+
+
+def short_id(test: str) -> str:
+    """Return a test's node id without its folders.
+
+    >>> short_id("tests/gpu/test_a.py::test_read[data/x.bin]")
+    'test_a.py::test_read[data/x.bin]'
+    """
+    path, colons, inside = test.partition("::")
+    return f"{path.rpartition('/')[2]}{colons}{inside}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,14 +129,14 @@ class EarlierRuns:
         """Return what a figure was in the newest of these runs under the same conditions, or why there is nothing."""
         found = self._of((test, name))
         if not found:
-            return absence.new(self.title)
+            return absence.new(self.title, absence.WAIT)
         key = key or key_of(conditions)
         same = [each for each in found if each.conditions_key == key]
         if not same:
-            return absence.incomparable(self.title, [found[0].conditions], conditions)
+            return absence.incomparable(self.title, [found[0].conditions], conditions, absence.WAIT)
         values = [(each.outcome == "failed", each.values[figure]) for each in same if figure in each.values]
         if not values:
-            return absence.new_figure(self.title, figure)
+            return absence.new_figure(self.title, figure, absence.WAIT)
         counting = [value for failed, value in values if not failed] or [value for _, value in values]
         return Baseline(tuple(reversed(counting[:MOST_RUNS])), self.title)
 

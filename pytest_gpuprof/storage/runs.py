@@ -125,8 +125,9 @@ def resolved(
     if match is not None:
         found = latest(match["branch"], int(match["back"] or 0))
         where = f" on the branch {match['branch']}" if match["branch"] else ""
-        missing = f"the store {shown} has no finished run{where}" + (
-            f" {match['back']} before" if match["back"] else ""
+        least = int(match["back"] or 0) + 1
+        missing = (
+            f"the store {shown} has {'no finished run' if least == 1 else f'fewer than {least} finished runs'}{where}"
         )
     else:
         found = ()

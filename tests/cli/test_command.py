@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import subprocess
@@ -60,6 +61,28 @@ def test_the_help_of_the_whole_names_every_command(capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert all(f"\n    {name} " in shown for name in COMMANDS)
     assert "status: 0 all well, 1 " in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_where_the_stream_knows_ascii_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under ``LC_ALL=C``: an ellipsis is three dots there, and nothing ends in a traceback."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([name, "--help"])
+    assert exit_.value.code == 0
+
+
+def test_a_name_that_the_stream_cannot_show_is_escaped(history: History) -> None:
+    """As under ``LC_ALL=C``; a script gets its rows, and no traceback."""
+    history.run(["test_it.py::test_a größe"])
+    for arguments in (["export", "latest", "--format", "csv"], ["show", "latest", "--format", "csv"]):
+        environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2]), "PYTHONIOENCODING": "ascii"}
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest_gpuprof", *arguments],
+            capture_output=True, text=True, cwd=history.root, env=environment, check=False,
+        )  # fmt: skip
+        assert (done.returncode, "gr\\xf6\\xdfe" in done.stdout) == (0, True), done.stderr
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -73,6 +73,12 @@ def test_what_cannot_be_judged_fails_a_strict_gate(
     assert check(history, command, tightened(evidence, near), "--strict") == 1
 
 
+def test_accepted_baselines_are_no_other_sources(history: History, command: Command, evidence: dict[str, Any]) -> None:
+    """They follow what was measured."""
+    (history.root / "gpuprof-baselines.json").write_text("{}")
+    assert check(history, command, evidence) == 0, command.err
+
+
 def test_other_sources_are_refused(history: History, command: Command, evidence: dict[str, Any]) -> None:
     """Status 2 and the reason; --anyway judges all the same, and --paths may leave the change out."""
     (history.root / "test_it.py").write_text("def test_a(): pass\n")

@@ -127,7 +127,7 @@ def test_what_cannot_be_exported(history: History, command: Command) -> None:
     ("reference", "said"),
     [
         ("99", "has no run '99'"),
-        ("latest~7", "has no finished run 7 before"),
+        ("latest~7", "has fewer than 8 finished runs"),
         ("latest:gone", "has no finished run on the branch gone"),
         ("nonsense", "has no run 'nonsense'"),
         ("gone.json", "there is no file gone.json"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +179,14 @@ class Runs:
 
 
 @pytest.fixture
-def runs(pytester: pytest.Pytester) -> Runs:
-    """Inner runs of pytest on a simulated machine."""
+def runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """Inner runs of pytest on a simulated machine.
+
+    They leave no bytecode: that of a file which is written anew within a second, as long as before, would be taken for
+    its own, and in a repository it would be a change.
+    """
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     return Runs(pytester)
 
 

@@ -179,6 +179,7 @@ def test_a_missing_baseline_warns_or_fails(runs: Runs, reference: str, args: lis
     shown = text_of(result)
     assert ": 1 new" in shown
     assert "is not enforced (new)" in shown
+    assert ("accept what it is now with pytest-gpuprof accept" in shown) == (reference == "baseline")
 
 
 def test_another_card_is_incomparable_and_never_fails(runs: Runs) -> None:
@@ -191,7 +192,15 @@ def test_another_card_is_incomparable_and_never_fails(runs: Runs) -> None:
     result.assert_outcomes(passed=1)
     shown = text_of(result)
     assert "(incomparable): it is in the newest runs under other conditions only: device was NVIDIA T4" in shown
+    assert "pytest-gpuprof accept" not in shown  # which is about the file
     assert "compared with the newest runs: 1 incomparable" in shown
+
+
+def test_who_asks_for_a_comparison_gets_a_run_that_measures(runs: Runs) -> None:
+    """On the command line, as --gpu-profile-strict does: it would pass by not running; in ini it switches nothing."""
+    assert "compared with the newest runs: 1 new" in text_of(runs.on_gpu(TEST, LATEST, on=False))
+    (runs.path / "pytest.ini").write_text("[pytest]\ngpu_profile_compare = latest\n", encoding="ascii")
+    assert "compared with" not in text_of(runs.on_gpu(TEST, on=False))
 
 
 def test_a_budget_without_the_option_is_judged_by_the_baselines(runs: Runs, slower: Callable[[float], None]) -> None:

@@ -152,8 +152,18 @@ def test_a_test_without_a_record_is_unavailable(runs: Runs, measure: Measure) ->
     edited(runs, lambda document: document["records"].pop(0))
     result = run(runs, FROM, "-rs")
     result.assert_outcomes(passed=1, skipped=1)
-    assert "cannot be judged: it is not among the records of run.json: measure again" in text_of(result)
-    run(runs, FROM, STRICT).assert_outcomes(passed=1, failed=1)
+    assert "cannot be judged: run.json has no record of this test: measure again" in text_of(result)
+    result = run(runs, FROM, STRICT)
+    result.assert_outcomes(passed=1, failed=1)
+    assert "on the CPU only)" in text_of(result)
+
+
+def test_evidence_is_compared_with_what_was(runs: Runs, measure: Measure) -> None:
+    """Also for a test without budgets, of which nothing is measured."""
+    measure(HEAD + "from kernels import guarded\ndef test_it(gpu_profile): gpu_profile(guarded)\n")
+    result = run(runs, FROM, "--gpu-profile-compare=latest")
+    result.assert_outcomes(passed=1)
+    assert "compared with the newest runs: 1 same" in text_of(result)
 
 
 def test_records_of_tests_that_are_gone_are_said(runs: Runs, measure: Measure, repository: Repository) -> None:
@@ -177,11 +187,24 @@ def test_the_evidence_may_be_committed(runs: Runs, measure: Measure, repository:
     run(runs, FROM).assert_outcomes(passed=2)
 
 
+def test_accepting_what_was_measured_is_no_change(runs: Runs, measure: Measure, repository: Repository) -> None:
+    """Baselines follow a measurement, and say nothing about what was measured."""
+    measure()
+    kept = '{"schema": "pytest-gpuprof-baselines/1", "figures": [], "machines": {}}'
+    (runs.path / "kept.txt").write_text(kept, encoding="ascii")
+    one_sentence(run(runs, FROM), "kept.txt changed here and is not committed")
+    run(runs, FROM, "--gpu-profile-baselines=kept.txt").assert_outcomes(passed=2)
+    repository.commit()
+    run(runs, FROM, "--gpu-profile-baselines=kept.txt").assert_outcomes(passed=2)
+
+
 def test_changes_here_are_refused(runs: Runs, measure: Measure, repository: Repository) -> None:
     """Committed, edited, or new."""
     measure()
     repository.write(new="", kernels=KERNELS + "# changed\n")
-    one_sentence(run(runs, FROM), "kernels.py, new.py changed here and is not committed; commit it, or take it away")
+    one_sentence(
+        run(runs, FROM), "kernels.py, new.py changed here and are not committed; commit them, or take them away"
+    )
     repository.commit()
     one_sentence(run(runs, FROM), "(kernels.py, new.py); measure again")
 
@@ -229,7 +252,10 @@ def test_what_is_no_evidence_is_refused_at_start(runs: Runs, measure: Measure, w
 def test_a_path_that_is_not_there_is_refused(runs: Runs, measure: Measure) -> None:
     """A list that names nothing would accept everything."""
     measure(ini="gpu_profile_evidence_paths = src")
-    one_sentence(run(runs, FROM), "gpu_profile_evidence_paths names src, which git does not have here")
+    one_sentence(
+        run(runs, FROM),
+        "gpu_profile_evidence_paths names 'src', which git does not have here; name what it has, one path a line",
+    )
 
 
 def test_without_a_repository_here_it_is_refused(runs: Runs, measure: Measure) -> None:

@@ -293,12 +293,24 @@ def test_what_a_killed_run_left_is_taken_in_by_the_next(runs: Runs) -> None:
     runs(KILLED, subprocess=True)
     place.rmdir()
     shown = text_of(runs(ONE))
-    assert "records that 1 earlier run could not store, or was killed before, are now in it" in shown
+    assert "the store now has what 1 earlier run measured and could not store" in shown
     assert [names(kept) for kept in stored(runs)] == [["test_a", "test_b"], ["test_one"]]
     with Store.open(None, runs.path) as store:
         assert [info.finished for info in store.runs()] == [True, False]
     assert "earlier run" not in text_of(runs(ONE))
     assert len(stored(runs)) == 3
+
+
+def test_a_run_that_ended_without_its_store_is_taken_in_whole(runs: Runs) -> None:
+    """It was spilled, so it is known that nothing is missing: "latest" means it, and its budgets are counted."""
+    place = runs.path / ".gpuprof" / "history.sqlite3"
+    place.mkdir(parents=True)
+    runs(ONE)
+    place.rmdir()
+    assert "the store now has what 1 earlier run measured and could not store" in text_of(runs(ONE))
+    with Store.open(None, runs.path) as store:
+        assert [info.finished for info in store.runs()] == [True, True]
+        assert sum(store.runs()[1].counts.values()) == 1
 
 
 def test_a_killed_run_is_in_the_store_as_far_as_it_came(runs: Runs) -> None:

@@ -92,6 +92,11 @@ def test_an_energy_without_the_package_says_that_it_is_the_boards_only() -> None
     assert remarks_with(energy=2.0) == remarks_with(energy=2.0, package_energy=1.0) == []
 
 
+def test_folders_are_left_out_and_parameters_are_none() -> None:
+    """A parameter may have a slash in it."""
+    assert row([1.0], [0.1], test="tests/gpu/test_a.py::test_read[<b>x</b>]").name == "test_a.py::test_read[<b>x</b>]"
+
+
 def test_sorting_and_grouping() -> None:
     """By name, by speedup (best first), by time (longest first); a table per file."""
     slow, fast = row([0.2] * 3, [0.1] * 3, test="b.py::slow"), row([0.2] * 3, [0.01] * 3, test="a.py::fast")

@@ -41,6 +41,9 @@ def accepted(path: Path, *entries: Entry, **options: Any) -> Baselines:
 # -- what it says -----------------------------------------------------------------------------------------------------
 
 
+ACCEPT = "accept what it is now with pytest-gpuprof accept"
+
+
 def test_what_was_accepted_is_the_baseline(path: Path) -> None:
     """Under the same conditions, for the same figure of the same workload."""
     kept = accepted(path, entry(0.001, 0.0011), entry(2048, figure="gpu_memory"))
@@ -62,13 +65,13 @@ def test_what_was_not_accepted_is_new(path: Path, asked: tuple[str, str, str], r
     """With what the file lacks."""
     test, name, figure = asked
     found = accepted(path).before(test, name, T4, figure)
-    assert (found.absence, found.reason) == ("new", reason)
+    assert (found.absence, found.reason) == ("new", f"{reason}; {ACCEPT}")
 
 
 def test_without_a_file_everything_is_new(path: Path) -> None:
     """And reading makes none."""
     found = Baselines(path).before(TEST, "work", T4, "gpu_time")
-    assert (found.absence, found.reason) == ("new", "there is no gpuprof-baselines.json")
+    assert (found.absence, found.reason) == ("new", f"there is no gpuprof-baselines.json; {ACCEPT}")
     assert not path.exists()
 
 
@@ -77,10 +80,11 @@ def test_other_conditions_are_incomparable_and_it_says_what_differs(path: Path) 
     kept = accepted(path, entry(on=T4), entry(on=H200))
     near = kept.before(TEST, "work", {**H200, "torch": "2.14"}, "gpu_time")
     assert near.absence == "incomparable"
-    assert near.reason == "it is in gpuprof-baselines.json under other conditions only: torch was 2.13 and is 2.14"
+    told = "it is in gpuprof-baselines.json under other conditions only: torch was 2.13 and is 2.14"
+    assert near.reason == f"{told}; {ACCEPT}"
     far = kept.before(TEST, "work", {"device": "NVIDIA L4", "a": 1, "b": 2, "c": 3}, "gpu_time")
     assert ": device was NVIDIA T4 and is NVIDIA L4, a was unknown and is 1, b was" in far.reason
-    assert far.reason.endswith(", and 3 more")
+    assert far.reason.endswith(f", and 3 more; {ACCEPT}")
 
 
 def test_one_file_serves_several_cards(path: Path) -> None:

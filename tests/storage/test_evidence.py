@@ -62,7 +62,7 @@ def test_the_same_trees_are_evidence() -> None:
 @pytest.mark.parametrize(
     ("source", "now", "paths", "told"),
     [
-        ({}, {"changes": ("a", "b", "c", "d", "e")}, (), ["a, b, c and 2 more changed here and is not committed"]),
+        ({}, {"changes": ("a", "b", "c", "d", "e")}, (), ["a, b, c and 2 more changed here and are not committed"]),
         (
             {"dirty": True, "dirty_paths": ["src"]},
             {"trees": {"src": OTHER}, "differing": {"src": ["src/a.py"]}, "changes": ("src/b.py",)},
@@ -70,7 +70,7 @@ def test_the_same_trees_are_evidence() -> None:
             ["with uncommitted changes in src", "src/b.py changed here", "src changed since run.json was measured"],
         ),
         ({"dirty": True, "dirty_paths": ["docs"]}, {}, ("src",), []),
-        ({}, {"trees": {"gone": None}}, ("gone",), ["names gone, which git does not have here"]),
+        ({}, {"trees": {"gone": None}}, ("gone",), ["names 'gone', which git does not have here"]),
         ({}, {"trees": {"new": TREE}}, ("new",), ["does not tell what new was"]),
         ({}, {"trees": {".": OTHER}}, (), []),  # only what may change differs
         ({}, {"trees": {".": OTHER}, "differing": {".": None}}, (), ["at ccccccc, which this clone does not have"]),

@@ -18,6 +18,7 @@ import pytest
 from pytest_gpuprof.core.errors import StoreError
 from pytest_gpuprof.storage import database
 from pytest_gpuprof.storage.address import Address
+from pytest_gpuprof.storage.database import Database
 from pytest_gpuprof.storage.store import Store
 
 Make = Callable[..., dict[str, Any]]
@@ -224,6 +225,20 @@ def test_a_full_disk(tmp_path: Path, record: Make, document: Make) -> None:
         filler.unlink()
         assert [store.document(info) for info in reversed(store.runs())] == kept
         assert store.add(document(record()))
+
+
+def test_what_waiting_does_not_mend_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a file waits for whoever makes the same one, and not for a full disk."""
+    tried = []
+
+    def full(self: Database, *statements: str) -> None:
+        tried.append(statements)
+        raise StoreError("full") from sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Database, "_outside", full)
+    with pytest.raises(StoreError):
+        Store.open("new.sqlite3", tmp_path)
+    assert len(tried) == 1
 
 
 FULL = """
