@@ -75,8 +75,9 @@ def test_a_process_that_is_killed_loses_nothing_that_was_stored(
     for _ in range(after + 1):
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
-    told, _ = process.communicate(timeout=60)
-    stored = after + 1 + len(told.splitlines())
+    rest = process.stdout.read()  # and not communicate(), which would lose what readline() has read ahead
+    process.wait(timeout=60)
+    stored = after + 1 + len(rest.splitlines())
     with Store.open(url, tmp_path) as store:
         (info,) = store.runs()
         kept = store.document(info)["records"]
