@@ -80,5 +80,5 @@ def test_memory_is_that_of_the_command(tmp_path: Path) -> None:
 
 def test_a_command_that_fails_is_no_result(tmp_path: Path) -> None:
     """It is told with what it said."""
-    with pytest.raises(RuntimeError, match="ended with 2: .*no such thing"):
+    with pytest.raises(RuntimeError, match=r"ended with 2: .*no such thing"):
         scale._run([sys.executable, "-c", "import sys; print('no such thing'); sys.exit(2)"], tmp_path)
