@@ -198,7 +198,9 @@ def test_another_card_is_incomparable_and_never_fails(runs: Runs) -> None:
 
 def test_who_asks_for_a_comparison_gets_a_run_that_measures(runs: Runs) -> None:
     """On the command line, as --gpu-profile-strict does: it would pass by not running; in ini it switches nothing."""
-    assert "compared with the newest runs: 1 new" in text_of(runs.on_gpu(TEST, LATEST, on=False))
+    assert "compared with the newest runs, of which there is none yet: 1 new" in text_of(
+        runs.on_gpu(TEST, LATEST, on=False)
+    )
     (runs.path / "pytest.ini").write_text("[pytest]\ngpu_profile_compare = latest\n", encoding="ascii")
     assert "compared with" not in text_of(runs.on_gpu(TEST, on=False))
 
