@@ -75,8 +75,8 @@ def test_a_process_that_is_killed_loses_nothing_that_was_stored(
     for _ in range(after + 1):
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
-    rest = process.stdout.read()  # and not communicate(), which would lose what readline() has read ahead
-    process.wait(timeout=60)
+    with process:
+        rest = process.stdout.read()  # and not communicate(), which would lose what readline() has read ahead
     stored = after + 1 + len(rest.splitlines())
     with Store.open(url, tmp_path) as store:
         (info,) = store.runs()
