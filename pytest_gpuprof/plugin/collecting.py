@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -66,8 +66,16 @@ def location_of(item: pytest.Item) -> dict[str, str | int]:
 class Collected:
     """The records as they come in, from this process or from xdist workers."""
 
-    def __init__(self, settings: Settings, extensions: Extensions, config: pytest.Config, run: Run) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        extensions: Extensions,
+        config: pytest.Config,
+        run: Run,
+        compared: Callable[[], Mapping[str, Any] | None],
+    ) -> None:
         self._settings = settings
+        self._compared = compared
         self._extensions = extensions
         self._base = config.invocation_params.dir
         self._records: dict[str, list[dict[str, Any]]] = {}
@@ -176,7 +184,7 @@ class Collected:
         records = [
             {**record, "outcome": self._outcomes[test]} for test, records in self._records.items() for record in records
         ]
-        return self._run.document(records, self.counts())
+        return self._run.document(records, self.counts(), self._compared())
 
 
 def _shows_unicode(terminalreporter: pytest.TerminalReporter) -> bool:

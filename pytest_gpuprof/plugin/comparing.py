@@ -24,6 +24,7 @@ from pytest_gpuprof.plugin.markers import without_group
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.selection import Selection
 from pytest_gpuprof.plugin.settings import Settings
+from pytest_gpuprof.reports.table import describe_comparison
 from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.baselines import Baselines
 from pytest_gpuprof.storage.conditions import conditions_of, key_of
@@ -192,25 +193,26 @@ class Comparison:
                 for record in carried["records"]
             }
 
+    def told(self) -> Mapping[str, Any] | None:
+        """Return how the run compares, as its document has it; ``None`` if nothing was compared and nothing is gone."""
+        changes = Counter(change for each in self._measured.values() for found in each.values() for change in found)
+        gone = self._gone() if self._measured else []
+        if not changes and not gone:
+            return None
+        return {"reference": self._comparing.reference.title, "changes": dict(sorted(changes.items())), "gone": gone}
+
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say how many workloads are new, improved, regressed, …, and which are gone."""
-        if terminalreporter.config.option.no_summary:
+        told = None if terminalreporter.config.option.no_summary else self.told()
+        if told is None:
             return
-        changes = Counter(change for each in self._measured.values() for found in each.values() for change in found)
-        if not changes and not self._measured:
-            return
-        gone = self._gone()
-        if changes or gone:
-            counted = ", ".join(f"{count} {change}" for change, count in sorted(changes.items())) or "nothing"
-            bad = bool(gone) or bool(changes.keys() & {"regressed", "noisy", "unreadable"})
-            terminalreporter.write_line(
-                f"compared with {self._comparing.reference.title}: {counted}", **{"yellow" if bad else "green": True}
-            )
-        for line in gone[:_SHOWN]:
+        bad = bool(told["gone"]) or bool(told["changes"].keys() & {"regressed", "noisy", "unreadable"})
+        terminalreporter.write_line(describe_comparison(told), **{"yellow" if bad else "green": True})
+        for line in told["gone"][:_SHOWN]:
             terminalreporter.write_line(line, yellow=True)
-        if len(gone) > _SHOWN:
-            terminalreporter.write_line(f"… and {len(gone) - _SHOWN} more are gone", yellow=True)
+        if len(told["gone"]) > _SHOWN:
+            terminalreporter.write_line(f"… and {len(told['gone']) - _SHOWN} more are gone", yellow=True)
 
     def _gone(self) -> list[str]:
         """Return a sentence for each workload that the reference knows and the project no longer has."""

@@ -67,12 +67,18 @@ class Run:
             counts={},
         )
 
-    def document(self, records: Iterable[Mapping[str, Any]], counts: Mapping[str, int]) -> dict[str, Any]:
+    def document(
+        self,
+        records: Iterable[Mapping[str, Any]],
+        counts: Mapping[str, int],
+        comparison: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Return the document as it is now.
 
         Args:
             records: with the outcome of their tests.
             counts: budgets by outcome.
+            comparison: of the run with what was before.
         """
         head = self.head
         return new_document(
@@ -84,6 +90,7 @@ class Run:
             machine=head["machine"],
             settings=head["settings"],
             counts=counts,
+            comparison=comparison,
         )
 
     @pytest.hookimpl(tryfirst=True)

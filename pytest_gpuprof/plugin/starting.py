@@ -62,9 +62,8 @@ def start(config: pytest.Config) -> None:
     if settings.quarantine:
         register(Quarantine(settings.quarantine, selection, today()), "gpuprof-quarantine")
     if settings.worker is None:
-        _register_what_tells(config, settings, extensions, run, measures)
-        if comparing.check():
-            register(Comparison(comparing, selection), "gpuprof-comparison")
+        comparison = Comparison(comparing, selection) if comparing.check() else None
+        _register_what_tells(config, settings, extensions, run, measures, comparison)
     if not measures and evidence is None:  # the fixtures find no session, and run each workload once
         if settings.is_controller:
             register(Tally(NOT_UNDER_XDIST), TALLY)
@@ -96,12 +95,17 @@ def _refuse_what_excludes_each_other(settings: Settings) -> None:
 
 
 def _register_what_tells(
-    config: pytest.Config, settings: Settings, extensions: Extensions, run: Run, measures: bool
+    config: pytest.Config,
+    settings: Settings,
+    extensions: Extensions,
+    run: Run,
+    measures: bool,
+    comparison: Comparison | None,
 ) -> None:
     """Register what only the process needs that talks to the person."""
     register = config.pluginmanager.register
     check_exports(settings.exports, tuple(extensions.reports), config.invocation_params.dir)
-    collected = Collected(settings, extensions, config, run)
+    collected = Collected(settings, extensions, config, run, comparison.told if comparison else lambda: None)
     if settings.store != NOWHERE and measures:  # what was measured elsewhere is no run of ours
         from pytest_gpuprof.plugin.storing import Storing
 
@@ -113,3 +117,5 @@ def _register_what_tells(
 
         register(GitHub(collected.document, config.rootpath), "gpuprof-github")
     register(run, "gpuprof-run")
+    if comparison is not None:
+        register(comparison, "gpuprof-comparison")

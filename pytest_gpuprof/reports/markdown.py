@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pytest_gpuprof.core.results import Outcome, Verdict
-from pytest_gpuprof.reports.table import cells, counts, describe_counts
+from pytest_gpuprof.reports.table import cells, counts, describe_comparison, describe_counts
 from pytest_gpuprof.reports.text import encoded
 from pytest_gpuprof.reports.workloads import Workload, workloads
 
@@ -64,7 +64,13 @@ def markdown(document: Mapping[str, Any], most_bytes: int, first: str = "") -> s
     found = workloads(document)
     told = document.get("counts") or counts([each.row for each in found], 0)
     head = [*filter(None, [first]), f"### GPU {describe_counts(told)}", ""]
-    return _fitting(head, [*_sentences(found), *_figures(found)], most_bytes)
+    return _fitting(head, [*_comparison(document), *_sentences(found), *_figures(found)], most_bytes)
+
+
+def _comparison(document: Mapping[str, Any]) -> Iterator[_Section]:
+    told = document.get("comparison")
+    if told:
+        yield _Section((_plain(describe_comparison(told)), ""), [f"- {_plain(gone)}" for gone in told["gone"]], ("",))
 
 
 def _sentences(found: Sequence[Workload]) -> Iterator[_Section]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_gpuprof.core.efficiency import FIGURES
 from pytest_gpuprof.core.profile import Profile
@@ -12,7 +13,7 @@ from pytest_gpuprof.core.results import Measurement, Reading
 from pytest_gpuprof.stats.summary import summarize
 from pytest_gpuprof.storage.matching import short_id
 
-__all__ = ["Remark", "Row", "cells", "counts", "describe_counts", "remarks", "tables"]
+__all__ = ["Remark", "Row", "cells", "counts", "describe_comparison", "describe_counts", "remarks", "tables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +311,19 @@ def counts(rows: Sequence[Row], unjudged: int) -> dict[str, int]:
         "inconclusive": outcomes.count("inconclusive"),
         "not enforced": outcomes.count("unavailable") + outcomes.count("not enforced") + unjudged,
     }
+
+
+def describe_comparison(told: Mapping[str, Any]) -> str:
+    """Return how a run compares with what was, in one line.
+
+    Args:
+        told: the document's ``"comparison"``.
+
+    >>> describe_comparison({"reference": "base.json", "changes": {"regressed": 1, "same": 2}})
+    'compared with base.json: 1 regressed, 2 same'
+    """
+    counted = ", ".join(f"{count} {change}" for change, count in told["changes"].items()) or "nothing"
+    return f"compared with {told['reference']}: {counted}"
 
 
 def describe_counts(found: Mapping[str, int]) -> str:

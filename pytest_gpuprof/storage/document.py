@@ -36,6 +36,7 @@ def new_document(
     machine: str,
     settings: Mapping[str, Any],
     counts: Mapping[str, int],
+    comparison: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the document of a run.
 
@@ -48,7 +49,10 @@ def new_document(
         machine: of :func:`~pytest_gpuprof.storage.source.machine_hash`.
         settings: what the run was told about measuring.
         counts: budgets by outcome.
+        comparison: with what the run was compared, how many figures changed how, and what is gone; ``None`` if with
+            nothing.
     """
+    compared = {} if comparison is None else {"comparison": comparison}
     document: dict[str, Any] = builtins_of(
         {
             "schema": SCHEMA,
@@ -60,6 +64,7 @@ def new_document(
             "machine": machine,
             "settings": settings,
             "counts": counts,
+            **compared,
             "records": list(records),
         }
     )

@@ -324,3 +324,21 @@ def test_what_was_compared_is_in_the_record(runs: Runs) -> None:
     (record,) = json.loads(Path(runs.path / "out.json").read_text(encoding="utf-8"))["records"]
     assert len(record["baselines"]["gpu_time"]["values"]) == 2
     assert [each["change"] for each in record["verdicts"]] == ["same"]
+
+
+def test_what_is_gone_is_in_the_document_and_on_the_page_of_ci(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The terminal is not where a team looks for what left the gate."""
+    runs_before(runs, 2, TEST.replace("test_it", "test_product_large"))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    source = TEST.replace("test_it", "test_product_big")
+    runs.on_gpu(source, LATEST, "--gpu-profile-export=json:out.json").assert_outcomes(passed=1)
+    compared = runs.exported("out.json")["comparison"]
+    assert (compared["reference"], compared["changes"]) == ("the newest runs", {"new": 1})
+    (gone,) = compared["gone"]
+    assert gone.startswith("gone: test_it.py::test_product_large scaled is in the newest runs")
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "compared with the newest runs: 1 new" in summary
+    assert "gone: test" in summary
