@@ -88,9 +88,7 @@ def options() -> str:
 
 def inis() -> str:
     """Return the ini keys."""
-    return table(
-        ("key", "type", "what it says"), ((f"`{name}`", kind, text) for name, text, kind in added().inis)
-    )
+    return table(("key", "type", "what it says"), ((f"`{name}`", kind, text) for name, text, kind in added().inis))
 
 
 def budgets() -> str:
