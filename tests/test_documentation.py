@@ -1,13 +1,13 @@
 """Every code block of README.md and docs/ is run, or, where that takes a GPU, run up to the point that needs one.
 
-* Python with tests in it is run by pytest, unmeasured, and then planned with every budget read; on the simulated device it
-  is measured too. Other Python is executed, and may only end in ``Unavailable``, which is how a missing GPU is told.
+* Python with tests in it is run by pytest, unmeasured, and then planned with every budget read; on the simulated device
+  it is measured too. Other Python is executed, and may only end in ``Unavailable``, which is how a missing GPU is told.
 * A block may use what earlier blocks of its page import and define. A name that is then still unknown is an error.
 * Commands are read by the real parsers, ini and TOML by pytest itself, YAML by a YAML parser.
 * What the tutorial and the page on energy quote from the simulated device is measured again and compared.
 
-What is quoted from OpenCL on the CPU is not compared: it was true on one machine. Blocks for torch and OpenCL are skipped, and
-say so, where those are not installed.
+What is quoted from OpenCL on the CPU is not compared: it was true on one machine. Blocks for torch and OpenCL are
+skipped, and say so, where those are not installed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ast
 import builtins
+import contextlib
 import importlib.util
 import re
 import shlex
@@ -168,7 +169,7 @@ def test_every_block_with_tests_runs(pytester: pytest.Pytester, block: Block) ->
     # the one good reason: the test reads a figure, and this run has none
     skips = [line for line in result.outlines if line.startswith("SKIPPED")]
     assert len(skips) == outcomes.get("skipped", 0)
-    assert all("--gpu-profile" in line for line in skips), skips
+    assert all("is unavailable, because" in line for line in skips), skips
     planned = pytester.runpytest_inprocess("--gpu-profile", "--gpu-profile-plan")
     assert not {"failed", "errors"} & set(planned.parseoutcomes())
     assert planned.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -190,10 +191,9 @@ def test_every_other_block_runs(block: Block) -> None:
     """To its end, or until it says that it needs a GPU."""
     text = completed(block)
     needs(text)
-    try:
-        exec(compile(text, str(block), "exec"), {"__name__": "block"})
-    except Unavailable as error:
-        assert re.search("GPU|not installed", str(error))
+    code = compile(text, str(block), "exec")
+    with contextlib.suppress(Unavailable):
+        exec(code, {"__name__": "block"})
 
 
 def test_a_name_that_nobody_defines_is_found() -> None:
