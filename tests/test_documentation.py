@@ -390,7 +390,7 @@ def test_the_reference_is_whole() -> None:
     assert all(f"`{keyword}`" in site.budgets() for keyword in KINDS)
     for each in ("doctor", "list", "show", "compare", "accept", "history", "export", "check", "prune", "import"):
         assert f"usage: pytest-gpuprof {each}" in site.command()
-    assert "def pytest_gpuprof_board(info: DeviceInfo, device: Device)" in site.hooks()
+    assert "def pytest_gpuprof_board(\n    info: DeviceInfo, device: Device\n) ->" in site.hooks()
     assert "## record" in site.schema()
     assert "::: pytest_gpuprof.profiler.profile" in site.api()
     assert "## gpu_budget" in site.markers()

@@ -29,6 +29,10 @@ _COLUMNS = "96"
 """How wide argparse lays its help out: what fits beside the navigation."""
 
 
+_WIDEST = 80
+"""From where on a signature takes three lines: what fits without scrolling."""
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Return a Markdown table."""
     titles = tuple(head)
@@ -118,8 +122,10 @@ def hooks() -> str:
         first = function.pytest_spec["firstresult"]
         many = "The first result that is not `None` counts." if first else "All results are taken."
         text = inspect.getdoc(function) or ""
-        code = f"def {name}{inspect.signature(function)}: ..."
-        parts.append(f"## {name}\n\n```python\n{code.replace(chr(39), '')}\n```\n\n{_markdown(text)} {many}")
+        code = f"def {name}{inspect.signature(function)}: ...".replace("'", "")
+        if len(code) > _WIDEST:
+            code = code.replace(") ->", "\n) ->").replace("(", "(\n    ", 1)
+        parts.append(f"## {name}\n\n```python\n{code}\n```\n\n{_markdown(text)} {many}")
     return "\n\n".join(parts)
 
 
