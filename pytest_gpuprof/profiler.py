@@ -148,7 +148,8 @@ class Profiler:
             owner: who asked (a test), for the message if the workload breaks the device.
 
         Raises:
-            Whatever the workload raises, and OutputsDiffer.
+            OutputsDiffer: if the legs computed different things.
+            Exception: whatever the workload raises.
         """
         job, measured = self._with_longer_windows(job, self._measured(job, budgets, owner), budgets, owner)
         measured = self._with_baselines(measured, budgets, owner)
