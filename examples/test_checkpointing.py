@@ -1,26 +1,24 @@
 """A batch that is hungry for memory, and its checkpointed form: time paid for memory.
 
-Training keeps what each layer hands on until the gradients have come back to it. torch.utils.checkpoint keeps only what
-goes into a block, and computes the block once more when its gradients are due: a third more arithmetic. The gradients
-are the same. Memory is what a budget has to hold here, or the batch that fits today does not fit tomorrow; and a second
+Training keeps what each layer hands on until the gradients have come back to it. torch.utils.checkpoint keeps only
+what goes into a block, and computes the block once more when its gradients are due: a third more arithmetic, for the
+same gradients. Memory is what a budget has to hold here, or the batch that fits today does not fit tomorrow; a second
 budget says what may be paid for it.
 
-Where the limits come from: arithmetic, never measured on a GPU. A block keeps 288 numbers per row, 9 MiB for 8192 rows,
-so eight keep 72 MiB, and a few more are being computed. Checkpointed it is 1 MiB per block, one whole block, and what is
-being computed: 20 MiB. The limit of the checkpointed form leaves room for the workspace of cuBLAS (32 MiB on an H200) and
-is still below what the plain form cannot do without. Time: four thirds of the arithmetic and of the kernels; half the
-speed is allowed. On a CPU with 200 GFLOP/s the 4.3 GFLOP take 22 ms, on a T4 (8.1 TFLOP/s) 0.5 ms, and on any GPU
-starting about 150 kernels from Python takes 1.5 ms.
+Where the limits come from: arithmetic with data sheets, never measured on a GPU. A block keeps 288 numbers per row,
+4.5 MiB for 4096 rows, so eight keep 36 MiB. Checkpointed it is 0.5 MiB per block, one whole block, and what is being
+computed: 11 MiB. So 20 MiB is room enough for the one and cannot hold the other. Time: four thirds of the arithmetic;
+but 2.1 GFLOP take a T4 (8.1 TFLOP/s) 0.3 ms only, and starting the kernels from Python, 130 against 105 at 10 µs each,
+decides on any GPU. Checkpointing itself takes about 0.1 ms per block. That is 2.1 against 1.05 ms, half the speed, and
+0.3 of it is asked for.
 
-The memory of the CPU leg is that of the whole process, and the C library keeps freed blocks of this size to use them
-again. So the two rows may look alike. MALLOC_MMAP_THRESHOLD_=131072 in the environment makes it give them back, and then
-the call needs about 76 MiB in the plain form and 20 MiB in the checkpointed one, on the CPU too.
+Without a GPU only times are seen. The memory of a CPU leg is that of the whole process, and the C library keeps freed
+blocks of this size to use them again, so that both forms look alike.
 """
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: https://pytorch.org/get-started")
-checkpointing = pytest.importorskip("torch.utils.checkpoint")
 
 ROWS, WIDTH, HIDDEN, BLOCKS = 4096, 32, 128, 8
 
@@ -40,7 +38,7 @@ class Network(torch.nn.Module):
         """Return what comes out of the last block."""
         for block in self.blocks:
             if self.checkpointed:
-                rows = checkpointing.checkpoint(block, rows, use_reentrant=False, preserve_rng_state=False)
+                rows = torch.utils.checkpoint.checkpoint(block, rows, use_reentrant=False, preserve_rng_state=False)
             else:
                 rows = block(rows)
         return rows
@@ -62,11 +60,9 @@ def checkpointed(device):
     return gradients(device, checkpointed=True)
 
 
-@pytest.mark.gpu_profile(items=ROWS, check={"rtol": 1e-2, "atol": 1e-5})
+@pytest.mark.gpu_profile(items=ROWS, check={"rtol": 1e-2, "atol": 1e-5}, metrics=("time",))
 @pytest.mark.gpu_budget(max_gpu_memory="20 MiB", profile="checkpointed")
-@pytest.mark.gpu_budget(
-    min_speedup_over_reference=0.5, min_speedup={"H200": 5, "T4": 4, "*": 2}, profile="checkpointed"
-)
+@pytest.mark.gpu_budget(min_speedup_over_reference=0.3, profile="checkpointed")
 @pytest.mark.gpu_budget(max_gpu_memory="64 MiB", profile="plain")
 def test_memory_of_a_batch(gpu_profile):
     thrifty = gpu_profile(checkpointed, reference=plain, name="checkpointed")

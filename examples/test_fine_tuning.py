@@ -1,19 +1,20 @@
 """Fine-tuning against full training: a network that has learned already gets a new head, and only the head learns.
 
 A step of training computes forwards through all layers, and then backwards: once for the input of each layer, once for
-its weights. If the trunk is frozen, nothing goes backwards through it. A third of the arithmetic remains, and the trunk
-need not keep what it handed on. What to learn here:
+its weights. If the trunk is frozen, nothing goes backwards through it. A third of the arithmetic remains, and the
+trunk need not keep what it handed on. What to learn here:
 
 * reference= compares two ways to do something on the same device, side by side, so it needs a GPU. Each of them has a
   profile of its own as well; without a GPU, compare the rows of their CPU legs.
 * Memory can be judged on any machine: max_cpu_memory limits by how much the CPU leg makes the process grow.
 
-Where the limits come from: arithmetic, never measured on a GPU. Forwards a step takes 1.6 GFLOP, full training three
-times that, so the ratio is close to 3 where arithmetic decides, as on a T4 (8.1 TFLOP/s: 0.2 against 0.6 ms). Where
-starting the kernels decides (10 µs each), as on an H200, it is 25 kernels against 70. 1.5 leaves room for both. Against
-a CPU with 200 GFLOP/s (8 ms) a GPU wins more than tenfold. Memory: weights of 6 MiB, of which full training makes a
-second set and keeps 12 MiB of what the layers handed on; a frozen trunk lets go of each layer's output (1 MiB) when the
-next one has read it. The rest of the limits is room for the libraries: cuBLAS takes up to 32 MiB on an H200.
+Where the limits come from: arithmetic with data sheets, never measured on a GPU. Forwards a step takes 0.54 GFLOP,
+full training three times that. On a T4 (8.1 TFLOP/s) this is 0.07 against 0.2 ms. Starting the kernels, at 10 µs each,
+takes 0.2 ms for about 20 of them, against 0.55 ms for 55, on any GPU. So the ratio is above 2.5 whichever of the two
+decides, and 1.5 leaves room. A CPU with 200 GFLOP/s takes 2.7 ms, ten times as long; the host of an H200 may be five
+times as fast. Memory: weights of 4 MiB. Full training keeps 4 MiB that the layers handed on, and makes gradients and
+new weights: 16 MiB. A frozen trunk lets go of each layer's output (0.5 MiB) when the next one has read it: 5 MiB. The
+limits leave room for what libraries and the allocator take besides.
 """
 
 import pytest
@@ -57,9 +58,9 @@ def everything(device):
 
 @pytest.mark.gpu_profile(items=ROWS, check={"rtol": 1e-3, "atol": 1e-4})
 @pytest.mark.gpu_budget(min_speedup_over_reference=1.5, profile="new head")
-@pytest.mark.gpu_budget(min_speedup={"H200": 5, "T4": 4, "*": 2}, profile="new head")
-@pytest.mark.gpu_budget(max_gpu_memory="64 MiB", max_cpu_memory="64 MiB", profile="new head")
-@pytest.mark.gpu_budget(max_gpu_memory="128 MiB", max_cpu_memory="128 MiB", profile="everything")
+@pytest.mark.gpu_budget(min_speedup={"H200": 1.2, "T4": 4, "*": 1}, profile="new head")
+@pytest.mark.gpu_budget(max_gpu_memory="32 MiB", max_cpu_memory="32 MiB", profile="new head")
+@pytest.mark.gpu_budget(max_gpu_memory="64 MiB", max_cpu_memory="64 MiB", profile="everything")
 def test_fine_tuning_against_full_training(gpu_profile):
     gpu_profile(new_head, reference=everything, name="new head")
     gpu_profile(everything, name="everything")

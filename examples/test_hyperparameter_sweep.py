@@ -1,23 +1,24 @@
 """A sweep over hyper-parameters: the same small network trained with many learning rates, batched or one by one.
 
-Networks that learn apart from each other can learn at the same time. torch.func.vmap turns the training of one into the
-training of all: each operation is done once, on arrays with one more dimension, in place of once per learning rate. A
-small network leaves most of a GPU idle, and then the batch costs hardly more than one of its members.
+Networks that learn apart from each other can learn at the same time. torch.func.vmap turns the training of one into
+the training of all: each operation is done once, on arrays with one more dimension, in place of once per learning
+rate. A small network leaves most of a GPU idle, and then the batch costs hardly more than one of its members. A CPU
+has no such reserve: what it gains is what starting fewer operations saves. Compare the two rows.
 
-The comparison is one of reference=: both on the same device, side by side. That both arrive at the same losses is a
+The budget is one on reference=: both ways on the same device, side by side. That both arrive at the same losses is a
 test of its own, which runs everywhere; check= compares CPU and GPU.
 
-Where the limit comes from: arithmetic, never measured on a GPU. What decides is how many kernels are started. One by one
-it is 16 x 4 steps of about 40 kernels, at 10 µs each 26 ms, on any GPU. Batched it is 4 x 40, and vmap takes two to four
-times as long to start each: 3 to 6 ms. The arithmetic (0.2 GFLOP) takes a T4 (8.1 TFLOP/s) 0.03 ms. So the ratio is 4 at
-least; the limit is 3. There is no budget against the CPU: its cores start such small work as quickly as a GPU does.
+Where the limit comes from: arithmetic, never measured on a GPU. What decides is how many kernels are started: one by
+one 16 x 3 steps of about 40 each, batched 3 steps. Starting one through torch.func takes 10 to 20 µs, through vmap
+besides 20 to 40 µs. That is 19 to 38 ms against 2.4 to 4.8 ms, on any GPU: the ratio is 4 at least, and the limit a
+half of that. There is no budget against the CPU, which starts such small work as quickly as a GPU does.
 """
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: https://pytorch.org/get-started")
 
-LEARNING_RATES, STEPS, POINTS, FEATURES, HIDDEN = 8, 3, 512, 16, 64
+LEARNING_RATES, STEPS, POINTS, FEATURES, HIDDEN = 16, 3, 128, 16, 64
 
 
 def problem(device):
@@ -56,8 +57,8 @@ def one_by_one(device):
     return lambda: torch.stack([train(rate) for rate in rates])
 
 
-@pytest.mark.gpu_profile(items=LEARNING_RATES, check={"rtol": 1e-3})
-@pytest.mark.gpu_budget(min_speedup_over_reference=3, profile="batched")
+@pytest.mark.gpu_profile(items=LEARNING_RATES, check={"rtol": 1e-3, "atol": 1e-3}, metrics=("time",))
+@pytest.mark.gpu_budget(min_speedup_over_reference=2, profile="batched")
 def test_batched_against_one_by_one(gpu_profile):
     losses = gpu_profile(batched, reference=one_by_one).output
     gpu_profile(one_by_one)

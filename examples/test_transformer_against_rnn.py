@@ -3,15 +3,15 @@
 The recurrent network (an LSTM) reads one token after the other, and each step needs the result of the one before. The
 transformer block looks at all tokens at once. For that it computes more: with WIDTH = 128, the LSTM takes 16 x 128²
 operations per token, the block 24 x 128², and besides 4 x 128 for each pair of tokens, which grows with the square of
-the length. So on a CPU the LSTM is often the faster one. On a GPU it is the other way round, the more the longer the
-sequence.
+the length. So on a CPU the LSTM is usually the faster one, the more the longer the sequence. On a GPU it is the other
+way round.
 
-Where the limits come from: arithmetic with data sheets, never measured. A step of the LSTM is at least one kernel, of
-which one begins when the other ends: 2.5 to 5 µs each, so 512 steps take 1.3 to 2.6 ms on any GPU. The block is about 20
-kernels for any length, started from Python every 10 µs: 0.2 ms. Its 1.3 GFLOP take a T4 (8.1 TFLOP/s) another 0.2 ms
-and an H200 (67 TFLOP/s) 0.02 ms, and a CPU with 200 GFLOP/s 7 ms. So the block wins at least threefold over the LSTM,
-and more than fifteenfold over the CPU. The limits are lower, for faster CPUs and slower hosts. At 32 tokens both take
-about 0.2 ms, and which of them is faster, nobody can promise.
+Where the limits come from: arithmetic with data sheets, never measured. A step of the LSTM is at least one kernel,
+which begins when the one before has ended: 2.5 to 5 µs each, so 512 steps take 1.3 to 2.6 ms on any GPU. The block is
+about 20 kernels for any length, started from Python every 10 µs: 0.2 ms. Its 0.7 GFLOP take a T4 (8.1 TFLOP/s) another
+0.1 ms, an H200 (67 TFLOP/s) 0.01 ms, and a CPU with 200 GFLOP/s 3.4 ms. So the block wins at least fourfold over the
+LSTM, and about tenfold over that CPU, threefold over one of the five times as fast ones that H200s are built in. The
+limits are half of that or less. At 32 tokens both take about 0.2 ms, and which of them is faster, nobody can promise.
 """
 
 import pytest
@@ -57,7 +57,7 @@ def reading_with_an_rnn(device, length):
 # Two profiles in one test, so that both have a row of their own, and their speedups can be compared. Beside them, the
 # block has the LSTM as its reference=: both on the GPU, side by side. The tolerance leaves room for TF32, in which the
 # LSTM computes on recent NVIDIA GPUs by default.
-@pytest.mark.gpu_profile(check={"rtol": 1e-2, "atol": 1e-2})
+@pytest.mark.gpu_profile(check={"rtol": 1e-2, "atol": 1e-2}, metrics=("time",))
 @pytest.mark.parametrize(
     "length",
     [
@@ -71,7 +71,7 @@ def reading_with_an_rnn(device, length):
             LONG,
             marks=[
                 pytest.mark.gpu_budget(min_speedup_over_reference=2, profile="block"),
-                pytest.mark.gpu_budget(min_speedup={"H200": 5, "T4": 3, "*": 2}, profile="block"),
+                pytest.mark.gpu_budget(min_speedup={"H200": 1.5, "T4": 3, "*": 1.2}, profile="block"),
             ],
         ),
     ],
