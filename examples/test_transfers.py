@@ -67,12 +67,13 @@ def sum_in_opencl(queue):
     import pyopencl as cl
     import pyopencl.array as cl_array
 
-    # What the function that is returned closes over, its arrays, is what transfers=True sends.
+    # transfers=True sends the arrays that the returned function closes over. That would be total, too: so it is bound as
+    # a default of an argument, which is no input.
     a, b = (cl_array.to_device(queue, matrix) for matrix in two_matrices())
     total = cl_array.empty_like(a)
     kernel = cl.Program(queue.context, KERNEL).build().add
 
-    def add():
+    def add(total=total):
         kernel(queue, (a.size,), None, a.data, b.data, total.data)
         return total
 
