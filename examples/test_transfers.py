@@ -67,8 +67,8 @@ def sum_in_opencl(queue):
     import pyopencl as cl
     import pyopencl.array as cl_array
 
-    # transfers=True sends the arrays that the returned function closes over. That would be total, too: so it is bound as
-    # a default of an argument, which is no input.
+    # transfers=True sends the arrays that the returned function closes over. That would include total, which is no
+    # input; so it is the default of an argument.
     a, b = (cl_array.to_device(queue, matrix) for matrix in two_matrices())
     total = cl_array.empty_like(a)
     kernel = cl.Program(queue.context, KERNEL).build().add
