@@ -157,12 +157,22 @@ def _tell(
         print(plain(table, ascii_only))
         if len(rows) > _SHOWN:
             print(f"and {len(rows) - _SHOWN} more")
+    weaker = sum(int(row[_RUNS_NOW]) < int(row[_RUNS_BEFORE]) for row in rows)
+    if weaker:
+        note(
+            f"pytest-gpuprof: {weaker} figure{'s rest' if weaker > 1 else ' rests'} on fewer runs than before, so that only "
+            "larger regressions show; accept more with --runs, or add to what is there with --add"
+        )
     kept = {(each.test, each.name) for each in after}
     for workload in dict.fromkeys((each.test, each.name) for each in before if (each.test, each.name) not in kept):
         print(plain(f"taken out: {' '.join(workload)}", ascii_only))
     runs = named[0].label if len(named) == 1 else f"{len(named)} runs up to {named[0].label}"
     what = f"{done.new} new, {done.changed} changed, {done.unchanged} unchanged, {done.removed} taken out"
     print(plain(f"{'would accept' if dry_run else 'accepted'} {runs} into {file.path}: {what}", ascii_only))
+
+
+_RUNS_BEFORE, _RUNS_NOW = 3, 5
+"""Columns of the table of changes."""
 
 
 def _changed(before: Sequence[Entry], after: Sequence[Entry], known: Mapping[str, Kind]) -> list[list[str]]:

@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except (UsageError, StoreError) as error:
-        return _end(f"error: {error}", 2)
+        # The store's remedies name the option of a test run; here it has another name.
+        return _end(f"error: {error}".replace("--gpu-profile-store", "--store"), 2)
     except GpuprofError as error:
         return _end(str(error), 3)
     except BrokenPipeError:  # the reader of our output has seen enough

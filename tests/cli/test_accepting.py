@@ -59,6 +59,18 @@ def test_what_changes_is_shown(history: History, command: Command) -> None:
     assert (history.root / FILE_NAME).read_text() != before
 
 
+def test_resting_on_fewer_runs_is_told(history: History, command: Command) -> None:
+    """One run in place of three makes the gate weaker, which a table alone would not say."""
+    for _ in range(3):
+        history.run({A: 1e-3})
+    assert command("accept", "--runs", "3", "--figures", "gpu_time") == 0
+    assert "fewer runs" not in command.err
+    history.run({A: 1.01e-3})
+    assert command("accept", "--figures", "gpu_time") == 0
+    assert "1 figure rests on fewer runs than before" in command.err
+    assert "--runs" in command.err
+
+
 def test_several_runs_and_one_more(history: History, command: Command) -> None:
     """Those before it on its branch and its card; --add keeps what was accepted."""
     for gpu_s in (1e-3, 1.1e-3):
