@@ -19,6 +19,7 @@ import contextlib
 import importlib.util
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ import pytest
 
 from pytest_gpuprof import Unavailable
 from pytest_gpuprof.budgets.kinds import KINDS
-from pytest_gpuprof.cli.command import main, parser
+from pytest_gpuprof.cli.command import parser
 from pytest_gpuprof.plugin.hooks import OPTIONS
 
 from .conftest import has
@@ -236,25 +237,29 @@ def check_quotes(blocks: Sequence[Block], output: str) -> None:
 
 
 def test_the_simulated_half_of_the_tutorial_comes_out_as_quoted(
-    pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the first run over the accepted baseline to the regression."""
-    monkeypatch.chdir(pytester.path)
     monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*words: str) -> pytest.RunResult:
+        return pytester.run(sys.executable, "-m", "pytest_gpuprof", *words)
+
     (file,) = [block for block in PYTHON if block.page == "docs/tutorial.md" and "def step(" in block.text]
     (ini,) = [block for block in written_in("ini") if block.page == "docs/tutorial.md"]
     step = pytester.makepyfile(test_step=file.text)
     pytester.makeini(ini.text)
     said = [pytester.runpytest_subprocess("--gpu-profile").stdout.str() for _ in range(5)]
-    assert main(["accept", "latest", "--runs", "5"]) == 0
+    told = [command("accept", "latest", "--runs", "5")]
     gate = ("--gpu-profile-compare=baseline",)
     said.append(pytester.runpytest_subprocess("--gpu-profile", *gate).stdout.str())
     step.write_text(file.text.replace("gpu=1e-3", "gpu=1.3e-3"), encoding="utf-8")
     said.append(pytester.runpytest_subprocess("--gpu-profile-strict", *gate).stdout.str())
-    assert main(["compare", "latest~1", "latest", "--fail-on", "regressed"]) == 1
-    assert main(["history", "test_step"]) == 0
-    printed = capsys.readouterr()
-    check_quotes(consoles_after("docs/tutorial.md", "## 6."), "\n".join([*said, printed.out, printed.err]))
+    told.append(command("compare", "latest~1", "latest", "--fail-on", "regressed"))
+    told.append(command("history", "test_step"))
+    assert [each.ret for each in told] == [0, 1, 0]
+    said += [line for each in told for line in (*each.outlines, *each.errlines)]
+    check_quotes(consoles_after("docs/tutorial.md", "## 6."), "\n".join(said))
 
 
 def test_the_energies_come_out_as_quoted(pytester: pytest.Pytester) -> None:
