@@ -160,8 +160,8 @@ def _tell(
     weaker = sum(int(row[_RUNS_NOW]) < int(row[_RUNS_BEFORE]) for row in rows)
     if weaker:
         note(
-            f"pytest-gpuprof: {weaker} figure{'s rest' if weaker > 1 else ' rests'} on fewer runs than before, so that only "
-            "larger regressions show; accept more with --runs, or add to what is there with --add"
+            f"pytest-gpuprof: {weaker} figure{'s rest' if weaker > 1 else ' rests'} on fewer runs than before, so that "
+            "only larger regressions show; accept more with --runs, or add to what is there with --add"
         )
     kept = {(each.test, each.name) for each in after}
     for workload in dict.fromkeys((each.test, each.name) for each in before if (each.test, each.name) not in kept):
