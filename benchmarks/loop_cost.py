@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -95,12 +96,15 @@ def _timeit() -> Callable[[], object]:
 def _instructions() -> dict[str, float] | None:
     """Return the instructions per call of each loop, ``None`` without valgrind."""
     found = {}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # once uncounted: the first import of a fresh checkout also compiles it
+    subprocess.run([sys.executable, "-c", _COUNTED, "ours", "0"], env=environment, check=True)
     with tempfile.TemporaryDirectory() as name:
         for loop in ("ours", "timeit"):
             counts = []
             for calls in (0, _COUNTED_CALLS):
                 command = [sys.executable, "-c", _COUNTED, loop, str(calls)]
-                counted = instructions_of(command, Path(name), {**os.environ, "PYTHONPATH": str(ROOT)})
+                counted = instructions_of(command, Path(name), environment)
                 if counted is None:
                     return None
                 counts.append(counted)

@@ -62,13 +62,14 @@ def _no_traces(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
         monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _old_objects_rest() -> Iterator[None]:
-    """Measuring collects garbage often; what all tests import stays out of it."""
+@pytest.fixture(scope="module", autouse=True)
+def _old_objects_rest() -> None:
+    """Measuring collects garbage often; what is there before the tests of a file stays out of it.
+
+    It is never let go: each file would have to look through all of it again.
+    """
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
