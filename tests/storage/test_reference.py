@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_gpuprof.core.errors import UsageError
+from pytest_gpuprof.storage.absence import ACCEPT, WAIT
 from pytest_gpuprof.storage.baselines import Baselines
 from pytest_gpuprof.storage.reference import EarlierRuns, Now, Reference, reference_of
 from pytest_gpuprof.storage.store import Store
@@ -67,11 +68,12 @@ def test_why_there_is_nothing_is_said_in_the_same_words(store: Store, record: Ma
         found = [reference.before("t", "n", T4, "gpu_time"), reference.before(TEST, NAME, T4, "energy_of_nobody"),
                  reference.before(TEST, NAME, L4, "gpu_time")]  # fmt: skip
         assert [(each.absence, each.reason) for each in found] == [
-            ("new", f"it is not in {reference.title}"),
-            ("new", f"its energy_of_nobody is not in {reference.title}, where other figures of it are"),
+            ("new", f"it is not in {reference.title}; {WAIT}"),
+            ("new", f"its energy_of_nobody is not in {reference.title}, where other figures of it are; {WAIT}"),
             (
                 "incomparable",
-                f"it is in {reference.title} under other conditions only: device was NVIDIA T4 and is NVIDIA L4",
+                f"it is in {reference.title} under other conditions only: device was NVIDIA T4 and is NVIDIA L4; "
+                f"{WAIT}",
             ),
         ]
 
@@ -82,7 +84,7 @@ def test_the_first_run_is_new_and_nothing_is_wrong(store: Store) -> None:
         reference = of("latest:main", opened)
         found = reference.before(TEST, NAME, T4, "gpu_time")
         assert found.absence == "new"
-        assert found.reason == "it is not in the newest runs on main, of which there is none yet"
+        assert found.reason == f"it is not in the newest runs on main, of which there is none yet; {WAIT}"
         assert list(reference.workloads()) == []
         assert isinstance(reference, EarlierRuns)
         assert reference.count == 0
@@ -97,4 +99,5 @@ def test_a_name_of_nothing_is_refused() -> None:
 def test_the_file_of_baselines_is_a_reference(tmp_path: Path) -> None:
     """By its own name, whatever the store holds."""
     path = tmp_path / "accepted.json"
-    assert of("baseline", None, path=path).before(TEST, NAME, T4, "gpu_time").reason == "there is no accepted.json"
+    found = of("baseline", None, path=path).before(TEST, NAME, T4, "gpu_time")
+    assert found.reason == f"there is no accepted.json; {ACCEPT}"
