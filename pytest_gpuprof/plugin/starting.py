@@ -40,6 +40,7 @@ def start(config: pytest.Config) -> None:
     extensions = Extensions(config.hook)
     run = Run(config, settings)
     comparing = Comparing(settings, config.rootpath, extensions.kinds, run)
+    config.add_cleanup(comparing.close)
     selection = Selection(config)
     register(selection, "gpuprof-selection")
     evidence = None
