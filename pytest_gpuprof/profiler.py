@@ -139,20 +139,24 @@ class Profiler:
             leg.device.synchronize()
         return replace(unmeasured(job, why), output=output)
 
-    def measure(self, job: Job, budgets: Sequence[Budget] = (), *, owner: str = "") -> Profile:
+    def measure(
+        self, job: Job, budgets: Sequence[Budget] = (), *, owner: str = "", deciding: Sequence[Budget] = ()
+    ) -> Profile:
         """Measure a job and judge its budgets.
 
         Args:
             job: what to measure.
             budgets: what must hold; what they need is measured.
             owner: who asked (a test), for the message if the workload breaks the device.
+            deciding: what decides how many rounds are enough, besides the budgets, and is not judged.
 
         Raises:
             OutputsDiffer: if the legs computed different things.
             Exception: whatever the workload raises.
         """
-        job, measured = self._with_longer_windows(job, self._measured(job, budgets, owner), budgets, owner)
-        measured = self._with_baselines(measured, budgets, owner)
+        first = self._measured(job, (*budgets, *deciding), owner)
+        job, measured = self._with_longer_windows(job, first, budgets, owner)
+        measured = self.with_baselines(measured, budgets, owner)
         return measured.with_verdicts(self._judged(job, measured, budgets, owner), _written(budgets))
 
     def out_of_time(self, job: Job, budgets: Sequence[Budget]) -> Profile:
@@ -170,12 +174,12 @@ class Profiler:
         if open_ones and not measured.out_of_time:
             more = self._measured(replace(job, metrics=job.metrics or frozenset()), open_ones, owner, _timed(measured))
             job, measured = self._with_longer_windows(job, _joined(measured, more), budgets, owner)
-        measured = self._with_baselines(measured, budgets, owner)
+        measured = self.with_baselines(measured, budgets, owner)
         verdicts = self._judged(job, measured, budgets, owner)
         return measured.with_verdicts((*measured.verdicts, *verdicts), (*measured.budgets, *_written(budgets)))
 
-    def _with_baselines(self, measured: Profile, budgets: Sequence[Budget], owner: str) -> Profile:
-        """Look up, once, what the figures that budgets compare were before."""
+    def with_baselines(self, measured: Profile, budgets: Sequence[Budget], owner: str = "") -> Profile:
+        """Return a profile with what the figures that budgets compare were before; each is looked up once."""
         compared = [budget.metric for budget in budgets if budget.compared is not None]
         figures = [figure for figure in dict.fromkeys(compared) if figure not in measured.baselines]
         if self._before is None or not figures:

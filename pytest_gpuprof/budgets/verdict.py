@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pytest_gpuprof.budgets.budget import Budget, log_margin
+from pytest_gpuprof.budgets.crossover import judged_crossover
 from pytest_gpuprof.budgets.figures import reading_of
 from pytest_gpuprof.budgets.kinds import Kind
 from pytest_gpuprof.budgets.regression import compared, confirmed
@@ -16,6 +17,7 @@ from pytest_gpuprof.core.environment import DeviceInfo
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.quantities import Family, format_quantity
 from pytest_gpuprof.core.results import Caution, Measurement, Outcome, Reading, Round, Verdict
+from pytest_gpuprof.core.scaling import Crossover
 from pytest_gpuprof.stats.decision import LOOKS, decide, mean_interval
 from pytest_gpuprof.stats.summary import needed_for_quantile, quantile, quantile_interval
 
@@ -85,18 +87,31 @@ def judge(profile: Profile, budget: Budget) -> Verdict:
     if verdict.outcome == "inconclusive" and profile.stop_reason.startswith("out of time"):
         sentence = f"{verdict.sentence}; {profile.stop_reason}: allow more with --gpu-profile-max-time"
         verdict = replace(verdict, sentence=sentence)
-    doubts = doubts_about(profile.cautions, budget.compared or kind, (verdict.outcome,))
+    cautions = profile.cautions
+    if kind.figure == "crossover" and profile.scaling is not None:
+        cautions = (*cautions, *profile.scaling.cautions)
+    doubts = doubts_about(cautions, budget.compared or kind, (verdict.outcome,))
     return _doubted(verdict, doubts[0]) if doubts else verdict
 
 
 def _judged(profile: Profile, budget: Budget, verdict: Verdict, limit: float) -> Verdict:
     if budget.compared is not None:
         return compared(verdict, budget, reading_of(profile, budget.compared), profile.baselines.get(budget.metric))
+    crossover = _crossover(profile, budget)
+    if crossover is not None and profile.scaling is not None:
+        return judged_crossover(verdict, profile.scaling, crossover, limit, budget.reason)
     evidence = _evidence(profile, budget, limit)
     verdict = replace(verdict, outcome=evidence.outcome, observed=evidence.observed, interval=evidence.interval)
     against = profile.efficiency.basis(budget.meaning.figure)
     basis = f"{evidence.basis}; {against}" if against else evidence.basis
     return replace(verdict, sentence=_sentence(budget, verdict, basis))
+
+
+def _crossover(profile: Profile, budget: Budget) -> Crossover | None:
+    """Return the crossover that a budget limits, ``None`` for another budget, or where there is none."""
+    if budget.meaning.figure != "crossover" or profile.scaling is None or budget.compared is not None:
+        return None
+    return profile.scaling.crossover if isinstance(profile.scaling.crossover, Crossover) else None
 
 
 def doubts_about(
@@ -139,7 +154,8 @@ def _missing(profile: Profile, budget: Budget) -> Reading | None:
         leg: Measurement = getattr(profile, kind.leg)
         return None if leg.series.get("latency") else leg.reading("latency")
     reading = reading_of(profile, kind)
-    return reading if reading.value is None else None
+    known = reading.value is not None or _crossover(profile, budget) is not None  # one above all sizes can be judged
+    return None if known else reading
 
 
 def _evidence(profile: Profile, budget: Budget, limit: float) -> _Evidence:
@@ -245,7 +261,8 @@ def confirm(first: Verdict, second: Verdict, budget: Budget) -> Verdict:
     """
     if budget.compared is not None:
         return confirmed(first, second, budget)
-    again = "nothing" if second.observed is None else _shown(second.observed, budget)
+    nothing = "above the largest size" if budget.meaning.figure == "crossover" else "nothing"
+    again = nothing if second.observed is None else _shown(second.observed, budget)
     if second.outcome == "missed":
         return replace(first, sentence=f"{first.sentence}; measured again: {again}")
     return replace(

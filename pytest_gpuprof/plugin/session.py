@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,22 @@ import pytest
 from pytest_gpuprof.budgets.budget import Budget, merge
 from pytest_gpuprof.core.errors import MeasurementError, OutputsDiffer, Unavailable, UsageError
 from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.sizes import Sizes
+from pytest_gpuprof.core.sweep import Sweep
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin import outcome
 from pytest_gpuprof.plugin.collecting import location_of, property_pairs
 from pytest_gpuprof.plugin.comparing import Comparing
 from pytest_gpuprof.plugin.journal import Journal, store_name
 from pytest_gpuprof.plugin.locks import DeviceLocks
-from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers, without_group
+from pytest_gpuprof.plugin.markers import (
+    PROFILE_OPTIONS,
+    STATE,
+    TestState,
+    concerns_us,
+    read_markers,
+    without_group,
+)
 from pytest_gpuprof.plugin.progress import Progress
 from pytest_gpuprof.plugin.quarantine import spare
 from pytest_gpuprof.plugin.run import Run
@@ -29,6 +38,7 @@ from pytest_gpuprof.plugin.termination import without_our_frames
 from pytest_gpuprof.plugin.use import INSTEAD, body_as_workload
 from pytest_gpuprof.profiler import Profiler
 from pytest_gpuprof.storage.codec import record_of
+from pytest_gpuprof.sweeping import FASTER, is_of_sweep, judged, limits_of_sweep, remeasured, scaled
 
 if TYPE_CHECKING:
     from pytest_gpuprof.plugin.evidence import Evidence
@@ -123,20 +133,88 @@ class Session:
         jobs = profiler.jobs(workload, **{**state.options, **options})
         measured = []
         for job in jobs:
-            if job.name in state.profiles:
-                raise UsageError(f"the test has two profiles called {job.name!r}; give each its own with name=")
             job, budgets = self._comparing.with_implied(job, state.budgets_of(job.name))
-            with self._progress.of(job.name):
-                left_s = self._left_s()
-                if left_s <= 0:
-                    taken = profiler.out_of_time(job, budgets)
-                else:
-                    job = replace(job, plan=job.plan.with_(max_time_s=min(job.plan.max_time_s, left_s)))
-                    taken = profiler.measure(job, budgets, owner=item.nodeid)
-            taken = self._spared(item, taken)
-            state.profiles[job.name] = taken
-            measured.append(replace(taken, judge=_TestJudge(self, item, job)))
+            measured.append(self._taken(item, profiler, job, [each for each in budgets if not is_of_sweep(each)]))
         return measured[0]
+
+    def sweep(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Sweep:
+        """Measure a workload at several sizes for a test, and judge the budgets that bind to each and to all."""
+        __tracebackhide__ = True
+        state, servants = item.stash[STATE], self._extensions.registry.parameters
+        sizes = Sizes.of(workload, {**state.options, **options}, known=PROFILE_OPTIONS, servants=servants)
+        if sizes.name in state.sweeps:
+            raise UsageError(f"the test has two sweeps called {sizes.name!r}; give each its own with name=")
+        state.sweeps.add(sizes.name)
+        source = self._source(item)
+        swept = sizes.jobs(lambda **each: source.jobs(workload, **each))
+        each_accelerator = [self._swept(item, source, sizes, jobs) for jobs in swept]
+        return each_accelerator[0]
+
+    def _taken(
+        self, item: pytest.Item, source: Any, job: Any, budgets: Sequence[Budget], deciding: Sequence[Budget] = ()
+    ) -> Profile:
+        """Measure one job for a test, and keep its profile."""
+        __tracebackhide__ = True
+        state = item.stash[STATE]
+        if job.name in state.profiles:
+            raise UsageError(f"the test has two profiles called {job.name!r}; give each its own with name=")
+        with self._progress.of(job.name):
+            left_s = self._left_s()
+            if left_s <= 0:
+                taken = source.out_of_time(job, budgets)
+            else:
+                job = replace(job, plan=job.plan.with_(max_time_s=min(job.plan.max_time_s, left_s)))
+                taken = source.measure(job, budgets, owner=item.nodeid, deciding=deciding)
+        state.profiles[job.name] = self._spared(item, taken)
+        return replace(state.profiles[job.name], judge=_TestJudge(self, item, job))
+
+    def _swept(self, item: pytest.Item, source: Any, sizes: Sizes, jobs: Mapping[float, Any]) -> Sweep:
+        """Measure a workload at several sizes on one accelerator."""
+        __tracebackhide__ = True
+        state, profiles = item.stash[STATE], {}
+        for size, job in jobs.items():
+            job, budgets = self._comparing.with_implied(job, state.budgets_of(job.name, sizes.name))
+            of_size = [each for each in budgets if not is_of_sweep(each)]
+            profiles[size] = self._taken(item, source, job, of_size, [FASTER])
+        largest = max(profiles)
+        scaling = profiles[largest].scaling or scaled(sizes.parameter, profiles)  # what was measured elsewhere has one
+        profiles[largest] = replace(profiles[largest], scaling=scaling)
+        swept = Sweep(sizes.name, profiles, scaling, _TestSweepJudge(self, item, jobs))
+        return self._judged_sweep(item, swept, jobs, tuple(filter(is_of_sweep, budgets)))
+
+    def _judged_sweep(
+        self, item: pytest.Item, swept: Sweep, jobs: Mapping[float, Any], budgets: tuple[Budget, ...]
+    ) -> Sweep:
+        """Return a sweep with the verdicts on it as a whole, which belong to the profile of its largest size."""
+        state, largest = item.stash[STATE], max(jobs)
+        name, judge = jobs[largest].name, swept[largest].judge
+        known = replace(state.profiles[name], scaling=swept.scaling)
+        if self._evidence is not None:
+            now = self._source(item).require(jobs[largest], known, budgets)
+        else:
+            profiler = self.measuring()
+            with self._progress.of(swept.name):
+                again = remeasured(profiler, jobs, item.nodeid)
+                now = judged({**swept.profiles, largest: known}, budgets, profiler, again, item.nodeid)
+        state.profiles[name] = self._spared(item, now, since=len(known.verdicts))
+        return replace(swept, profiles={**swept.profiles, largest: replace(state.profiles[name], judge=judge)})
+
+    def require_of_sweep(
+        self, item: pytest.Item, swept: Sweep, jobs: Mapping[float, Any], limits: Mapping[str, Any]
+    ) -> Sweep:
+        """Judge further limits on a sweep, in the body of the test; what fails, fails at once."""
+        __tracebackhide__ = True
+        largest = max(jobs)
+        before = len(item.stash[STATE].profiles[jobs[largest].name].verdicts)
+        try:
+            swept = self._judged_sweep(item, swept, jobs, limits_of_sweep(limits, self._extensions.kinds))
+        except UsageError as error:
+            outcome.fail(str(error))
+        now = swept[largest]
+        failure = outcome.fails([(verdict, now) for verdict in now.verdicts[before:]], self._settings)
+        if failure is not None:
+            raise failure
+        return swept
 
     def require(self, item: pytest.Item, job: Any, profile: Profile, limits: Mapping[str, Any]) -> Profile:
         """Judge further limits, in the body of the test; what fails, fails at once."""
@@ -290,8 +368,13 @@ def _check_complete(state: TestState) -> None:
             "gpu_profile_device and return the callable to measure",
             pytrace=False,
         )
-    names = {name.partition("@")[0] for name in state.profiles} | set(state.profiles)
+    names = {name.partition("@")[0] for name in state.profiles} | set(state.profiles) | state.sweeps
     for budget in state.budgets:
+        if is_of_sweep(budget) and state.profiles and not state.sweeps:
+            raise outcome.GpuBudgetUnjudged(
+                f"{budget.keyword} limits a sweep, and the test has none; measure it with gpu_profile.sweep(…)",
+                pytrace=False,
+            )
         if budget.profile is not None and state.profiles and budget.profile not in names:
             raise outcome.GpuBudgetUnjudged(
                 f"{budget.keyword} binds to profile={budget.profile!r}, and the test has {', '.join(sorted(names))}",
@@ -310,3 +393,16 @@ class _TestJudge:
     def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
         __tracebackhide__ = True
         return self._session.require(self._item, self._job, profile, limits)
+
+
+class _TestSweepJudge:
+    """Judges further limits on a sweep for a test."""
+
+    def __init__(self, session: Session, item: pytest.Item, jobs: Mapping[float, Any]) -> None:
+        self._session = session
+        self._item = item
+        self._jobs = jobs
+
+    def require(self, sweep: Sweep, limits: Mapping[str, Any]) -> Sweep:
+        __tracebackhide__ = True
+        return self._session.require_of_sweep(self._item, sweep, self._jobs, limits)
