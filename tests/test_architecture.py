@@ -37,6 +37,7 @@ LAYERS = (
         "assembling",
         "measuring",
         "profiler",
+        "sweeping",
         "calibration",
         "doctor",
     ),

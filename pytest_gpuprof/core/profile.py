@@ -259,6 +259,8 @@ class Profile:
             if not name.startswith("device_") and (reading := self.ratio(name)).value is not None:
                 source = f" ({reading.source})" if reading.source else ""
                 lines.append(f"  {figure.title}: {format_quantity(reading.value, figure.unit)}{source}")
+        if self.scaling is not None:
+            lines.append(f"  over {self.scaling.parameter}: {self.scaling.sentence}")
         lines += [f"  {verdict.sentence}" for verdict in self.verdicts]
         lines += [f"  caution: {caution}" for caution in self.cautions]
         return "\n".join(lines)

@@ -62,14 +62,14 @@ class Crossover:
         >>> Crossover(310.0, 256.0, 390.0, 64, 4096).told("n")
         'n = 310 (256 to 390)'
         >>> Crossover(None, 4096.0, math.inf, 64, 4096).told("n")
-        'above n = 4096, the largest measured'
+        'above n = 4096 (the largest measured)'
         >>> Crossover(64.0, 0.0, 64.0, 64, 4096).told("n")
-        'at or below n = 64, the smallest measured'
+        'at or below n = 64 (the smallest measured)'
         """
         if self.size is None:
-            return f"above {parameter} = {written(self.largest)}, the largest measured"
+            return f"above {parameter} = {written(self.largest)} (the largest measured)"
         if self.low == 0 and self.high <= self.smallest:
-            return f"at or below {parameter} = {written(self.smallest)}, the smallest measured"
+            return f"at or below {parameter} = {written(self.smallest)} (the smallest measured)"
         if self.low == self.high:
             return f"{parameter} = {written(self.size)}"
         upper = "or above" if math.isinf(self.high) else f"to {written(self.high)}"
@@ -159,7 +159,9 @@ class Scaling:
         if isinstance(told, Reading):
             found = f"the crossover is unavailable, because {told.reason}"
         elif told.size is None:
-            found = f"the GPU wins nowhere up to {self.parameter} = {written(told.largest)}, the largest measured"
+            found = f"the GPU does not win at {self.parameter} = {written(told.largest)}, the largest measured"
+        elif told.low == 0 and told.high <= told.smallest:
+            found = f"the GPU wins at every size, from {self.parameter} = {written(told.smallest)} on"
         else:
             found = f"the GPU wins from {told.told(self.parameter)}"
         grown = [

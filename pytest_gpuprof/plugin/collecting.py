@@ -16,7 +16,8 @@ from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.placement import ANY
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
-from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
+from pytest_gpuprof.reports.sweeps import describe_sweeps
+from pytest_gpuprof.reports.table import Row, as_shown, counts, describe_counts, remarks, tables
 from pytest_gpuprof.storage.codec import profile_from
 
 __all__ = ["Collected", "location_of", "property_pairs"]
@@ -140,6 +141,8 @@ class Collected:
             if title:
                 terminalreporter.write_line(title, bold=True)
             terminalreporter.write_line(text)
+        for line in describe_sweeps(rows):
+            terminalreporter.write_line(as_shown(line, ascii_only))
         for remark in remarks(rows, ascii_only):
             terminalreporter.write_line(remark.text, **{remark.colour: True} if remark.colour else {})
         for problem in self._problems:

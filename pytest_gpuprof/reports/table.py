@@ -13,7 +13,17 @@ from pytest_gpuprof.core.results import Measurement, Reading
 from pytest_gpuprof.stats.summary import summarize
 from pytest_gpuprof.storage.matching import short_id
 
-__all__ = ["Remark", "Row", "cells", "counts", "describe_comparison", "describe_counts", "remarks", "tables"]
+__all__ = [
+    "Remark",
+    "Row",
+    "as_shown",
+    "cells",
+    "counts",
+    "describe_comparison",
+    "describe_counts",
+    "remarks",
+    "tables",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +151,7 @@ def tables(
     groups: dict[str, list[Row]] = {}
     for row in _sorted(rows, sort):
         groups.setdefault(_group(row, group_by), []).append(row)
-    return [(title, _ascii(_table(group, columns), ascii_only)) for title, group in groups.items()]
+    return [(title, as_shown(_table(group, columns), ascii_only)) for title, group in groups.items()]
 
 
 def _sorted(rows: Sequence[Row], sort: str | None) -> list[Row]:
@@ -272,7 +282,7 @@ def remarks(rows: Sequence[Row], ascii_only: bool) -> list[Remark]:
             said.setdefault((f"caution: {caution}", None), []).append(row.name)
     found = [Remark(f"{_names(names)} {text}", colour) for (text, colour), names in said.items()]
     found += [Remark(_without_device(reason, names), "yellow") for reason, names in without.items()]
-    return [Remark(_ascii(remark.text, ascii_only), remark.colour) for remark in found]
+    return [Remark(as_shown(remark.text, ascii_only), remark.colour) for remark in found]
 
 
 def _board_only(profile: Profile) -> str | None:
@@ -331,7 +341,8 @@ def describe_counts(found: Mapping[str, int]) -> str:
     return "budgets: " + ", ".join(f"{count} {outcome}" for outcome, count in found.items())
 
 
-def _ascii(text: str, ascii_only: bool) -> str:
+def as_shown(text: str, ascii_only: bool) -> str:
+    """Return a text as a terminal can show it."""
     if not ascii_only:
         return text
     for fancy, plain in (("µ", "u"), ("±", "+-"), ("×", "x"), ("÷", "/"), ("…", "..."), ("–", "-")):

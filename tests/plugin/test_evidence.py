@@ -397,3 +397,30 @@ def test_a_file_elsewhere_is_found_from_where_pytest_was_called(runs: Runs, meas
     measure()
     (runs.path / "run.json").rename(tmp_path / "far.json")
     assert "budgets: 3 met" in text_of(run(runs, f"--gpu-profile-from={tmp_path / 'far.json'}"))
+
+
+SWEPT = """
+@pytest.mark.gpu_budget(max_crossover=64)
+def test_swept(gpu_profile):
+    def sized(device, n):
+        work = guarded(device)
+        return lambda: (work(), device.run(cpu=1e-9 * n**3, gpu=1e-4))
+
+    found = gpu_profile.sweep(sized, n=[16, 32, 64, 512])
+    found.require(max_crossover=100)
+"""
+
+
+def test_a_sweep_is_judged_by_what_it_was(runs: Runs, measure: Measure) -> None:
+    """Its sizes are records, and what they told together is with the largest."""
+    measure(TESTS + SWEPT).assert_outcomes(passed=3)
+    result = run(runs, FROM)
+    result.assert_outcomes(passed=3)
+    assert "budgets: 5 met, 0 missed" in text_of(result)
+
+
+def test_a_sweep_that_was_measured_at_other_sizes_fails(runs: Runs, measure: Measure) -> None:
+    """The largest has no record, so nothing is known of it."""
+    measure(TESTS + SWEPT)
+    edited(runs, lambda document: document["records"].pop())
+    run(runs, FROM).assert_outcomes(passed=2, skipped=1)
