@@ -116,7 +116,7 @@ class Growth:
         return f"{fixed}{power}{off}"
 
 
-_WIDE = 1.0
+_WIDE = 2.0
 """An exponent that is known no better than this is not told: most of the time is the fixed part, at all these sizes."""
 
 _ROUGH = 0.1
