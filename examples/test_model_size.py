@@ -13,8 +13,9 @@ TFLOP/s) the large one takes 0.3 ms, on an H200 (67 TFLOP/s) 0.03 ms. So the spe
 An H200, whose host may be five times as fast, has about 0.1, 1.7 and 25. The limits are at most a third of that, but
 for the medium size on an H200, which has to be no slower. The crossover is where 2 ITEMS LAYERS width² operations take
 a CPU as long as the kernels take to start: at a width of 90 for one of 200 GFLOP/s, of 200 for one of 1 TFLOP/s; the
-limit is twice the latter. Energy: a GPU draws no more than its board allows, 700 W for an H200 and 70 W for a T4. 256 items in 0.08 ms at 700 W are 4,500 items per joule, and in 0.35 ms at 70 W 10,000. The
-limit is less than a quarter of the lower one. Reading energy takes 20 s per size on a GPU.
+limit is twice the latter. Energy: a GPU draws no more than its board allows, 700 W for an H200 and 70 W for a T4. 256
+items in 0.08 ms at 700 W are 4,500 items per joule, and in 0.35 ms at 70 W 10,000. The limit is less than a quarter of
+the lower one. Reading energy takes 20 s per size on a GPU.
 """
 
 import pytest

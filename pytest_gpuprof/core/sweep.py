@@ -106,7 +106,9 @@ class Sweep:
         return self.judge.require(self, limits)
 
     def __str__(self) -> str:
-        parameter, lines = self.scaling.parameter, [f"{self.name}: {self.scaling.sentence}"]
+        device = self.profiles[self.sizes[-1]].gpu.device
+        where = "" if device is None else f" on {device.label}"
+        parameter, lines = self.scaling.parameter, [f"{self.name}{where}: {self.scaling.sentence}"]
         for size, profile in self.profiles.items():
             speedup = profile.ratio("speedup")
             told = f"{speedup.value:.3g}x" if speedup.value is not None else f"unavailable, because {speedup.reason}"
