@@ -14,6 +14,7 @@ from pytest_gpuprof import __version__
 from pytest_gpuprof.ceilings import rate_unit
 from pytest_gpuprof.core.environment import DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, GpuprofError, Unavailable
+from pytest_gpuprof.core.progress import Watch
 from pytest_gpuprof.core.protocols import Device, Yardsticks
 from pytest_gpuprof.core.quantities import format_quantity
 from pytest_gpuprof.core.results import Caution, Measurement, Reading
@@ -131,7 +132,7 @@ class Calibrating:
         device: opened, with yardsticks.
         seconds: most seconds for each rate, without warm-up.
         sizes: how much work.
-        watch: told what is being done, between timed regions only.
+        watch: told what is being done, between timed regions only; ``None`` if nobody wants to know.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class Calibrating:
         *,
         seconds: float = 10.0,
         sizes: Sizes | None = None,
-        watch: Callable[[str], None] = lambda what: None,
+        watch: Watch | None = None,
     ) -> None:
         yardsticks = _yardsticks(device)
         if yardsticks is None:

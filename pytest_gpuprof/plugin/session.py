@@ -20,7 +20,7 @@ from pytest_gpuprof.plugin.comparing import Comparing
 from pytest_gpuprof.plugin.journal import Journal, store_name
 from pytest_gpuprof.plugin.locks import DeviceLocks
 from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers, without_group
-from pytest_gpuprof.plugin.progress import Progress
+from pytest_gpuprof.plugin.progress import ProgressLine
 from pytest_gpuprof.plugin.quarantine import spare
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
@@ -52,7 +52,7 @@ class Session:
     ) -> None:
         self._settings = settings
         self._extensions = extensions
-        self._progress = Progress(config, settings)
+        self._progress = ProgressLine(config, settings)
         self._locks = DeviceLocks(settings.workers)
         self._root = config.rootpath
         self._run = run
@@ -79,7 +79,7 @@ class Session:
                 plan=settings.plan,
                 peaks=settings.peaks,
                 exclusive=self._locks,
-                watch=self._progress.say,
+                watch=self._progress.watch,
                 before=self._comparing.before,
                 only_devices_name=True,
                 left_s=self._left_s,
