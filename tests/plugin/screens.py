@@ -30,7 +30,7 @@ def stop():
     Path(os.environ["GATE"]).read_bytes()  # ends when the test has looked
 
 def stopping(at, then=lambda: None, cpu=20e-3, gpu=1e-3):
-    # Work that is looked at in its calls of these numbers, counted over all legs.
+    # Work that is looked at in its calls of these numbers, counted over all legs, and does something after the first.
     made = []
     def build(device):
         def work():
@@ -38,7 +38,8 @@ def stopping(at, then=lambda: None, cpu=20e-3, gpu=1e-3):
             device.run(cpu=cpu, gpu=gpu)
             if len(made) in at:
                 stop()
-                then()
+                if len(made) > 1:
+                    then()
         return work
     return build
 """
@@ -64,10 +65,11 @@ class Screen:
         environment: further variables.
     """
 
-    def __init__(self, command: list[str], folder: Path, columns: int = 100, lines: int = 40, **environment: str):
+    def __init__(self, command: list[str], folder: Path, columns: int, lines: int, **environment: str):
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self._gate = folder / "gate"
+        self._gate.unlink(missing_ok=True)
         os.mkfifo(self._gate)
         self._terminal, theirs = pty.openpty()
         self.written = b""
@@ -152,14 +154,24 @@ class Screen:
         self._stream.feed(written.replace(MARK, b""))
 
 
-_NOT_INHERITED = {"CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "COLUMNS", "LINES", "PYTEST_ADDOPTS", "NO_COLOR", "PYTEST_THEME"}
+_NOT_INHERITED = {
+    "CI",
+    "BUILD_NUMBER",
+    "GITHUB_ACTIONS",
+    "COLUMNS",
+    "LINES",
+    "PYTEST_ADDOPTS",
+    "NO_COLOR",
+    "PYTEST_THEME",
+}
 """What would change what is shown."""
 
 
-def pytest_on(folder: Path, *args: str, columns: int = 100, **environment: str) -> Screen:
+def pytest_on(folder: Path, *args: str, columns: int = 100, lines: int = 60, **environment: str) -> Screen:
     """Return pytest, measuring on the simulated machine, on a terminal."""
     command = [
         sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:randomly",
-        "--gpu-profile", "--gpu-profile-devices=simulated:0", "--gpu-profile-backend=simulated", *args,
+        "--gpu-profile", "--gpu-profile-devices=simulated:0", "--gpu-profile-backend=simulated",
+        "--gpu-profile-store=none", *args,
     ]  # fmt: skip
-    return Screen(command, folder, columns, **environment)
+    return Screen(command, folder, columns, lines, **environment)
