@@ -154,16 +154,7 @@ class Screen:
         self._stream.feed(written.replace(MARK, b""))
 
 
-_NOT_INHERITED = {
-    "CI",
-    "BUILD_NUMBER",
-    "GITHUB_ACTIONS",
-    "COLUMNS",
-    "LINES",
-    "PYTEST_ADDOPTS",
-    "NO_COLOR",
-    "PYTEST_THEME",
-}
+_NOT_INHERITED = {"CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "COLUMNS", "LINES", "PYTEST_ADDOPTS", "NO_COLOR"}
 """What would change what is shown."""
 
 
