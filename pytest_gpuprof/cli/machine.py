@@ -140,11 +140,11 @@ class _Line:
         self._shown = False
         self.watch = self._show if is_watched(stream.isatty()) else None
 
-    def _show(self, progress: Progress) -> None:
+    def _show(self, what: str, progress: Progress) -> None:
         from pytest_gpuprof.reports.transient import columns_of, fitting
 
         if self._pace.is_due(progress):
-            self._stream.write(f"\r\x1b[K{fitting('', progress, columns_of(self._stream), self._stream.encoding)}")
+            self._stream.write(f"\r\x1b[K{fitting(what, progress, columns_of(self._stream), self._stream.encoding)}")
             self._stream.flush()
             self._shown = True
 

@@ -25,7 +25,7 @@ from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.preflight import preflight
 from pytest_gpuprof.sampling.probe import Probe
 from pytest_gpuprof.sampling.quiet import quiet, threads_limited
-from pytest_gpuprof.sampling.turn import EventsOf, Observe, Running, Turn, first_call, prepare
+from pytest_gpuprof.sampling.turn import JITTER, EventsOf, Observe, Running, Turn, first_call, prepare
 
 __all__ = ["LegRounds", "MeterFactory", "Rounds", "take_rounds"]
 
@@ -152,7 +152,8 @@ def _rounds(
 
 def _before(index: int, plan: Plan, rule: StoppingRule, longest_s: float, until_deadline_s: float) -> Progress:
     """Return what there is to tell before a round: no further one begins after the deadline."""
-    left_s = min((plan.max_rounds - index) * longest_s, until_deadline_s + longest_s) if index else None
+    each_s = longest_s * (1 + JITTER)
+    left_s = min((plan.max_rounds - index) * each_s, until_deadline_s + each_s) if index else None
     return Progress(
         "round",
         step=index + 1,

@@ -13,7 +13,7 @@ from .conftest import HEAD, Runs
 if sys.platform == "win32":
     pytest.skip("no line is shown on Windows", allow_module_level=True)
 
-from .screens import AT_ONCE, STOPPING, Screen, pytest_on
+from tests.screens import AT_ONCE, STOPPING, Screen, pytest_on
 
 DRAWN = b"\x1b7"
 """The line begins with saving the cursor; nothing else here does."""

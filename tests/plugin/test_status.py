@@ -174,7 +174,7 @@ def test_under_xdist_the_controller_tells(runs: Runs) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo terminals on Windows")
 def test_the_right_column_stays_aligned(pytester: pytest.Pytester) -> None:
     """On a real terminal, whatever is added to the words."""
-    from .screens import pytest_on
+    from tests.screens import pytest_on
 
     file: Path = pytester.path / "test_it.py"
     file.write_text(HEAD + TESTS, encoding="utf-8")
