@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -51,7 +52,7 @@ transient._HELD_BACK_S = transient._EVERY_S = 0.0
 """
 """For a conftest: everything is shown, however fast a simulated machine is."""
 
-_SECONDS = 60
+_SECONDS = 20
 """No test waits that long; a run that hangs is ended."""
 
 
@@ -68,10 +69,10 @@ class Screen:
     def __init__(self, command: list[str], folder: Path, columns: int, lines: int, **environment: str):
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
+        self._terminal, theirs = pty.openpty()
         self._gate = folder / "gate"
         self._gate.unlink(missing_ok=True)
         os.mkfifo(self._gate)
-        self._terminal, theirs = pty.openpty()
         self.written = b""
         self.resize(columns, tell=False)
         name = os.ttyname(theirs)
@@ -129,14 +130,15 @@ class Screen:
         return "\n".join(row.rstrip() for row in self._screen.display).rstrip().split("\n")
 
     @property
-    def cursor(self) -> tuple[int, int]:
-        """The row and the column of the cursor, from 0."""
-        return self._screen.cursor.y, self._screen.cursor.x
+    def above(self) -> list[str]:
+        """What is on the screen down to the row of the cursor, and the column of the cursor there."""
+        rows = self._screen.display[: self._screen.cursor.y + 1]
+        return [*(row.rstrip() for row in rows), f"column {self._screen.cursor.x}"]
 
     def _read(self, mark: bytes | None) -> bool:
         """Read up to a mark, or to the end; return whether the mark came."""
-        pending = b""
-        while True:
+        pending, deadline_s = b"", time.monotonic() + _SECONDS
+        while time.monotonic() < deadline_s:
             ended = self._process.poll() is not None
             ready, _, _ = select.select([self._terminal], [], [], 0 if ended else 0.1)
             if ready:
@@ -148,6 +150,7 @@ class Screen:
                 self._show(pending.partition(mark)[0])
                 assert not pending.partition(mark)[2]
                 return True
+        raise TimeoutError(f"nothing more came in {_SECONDS} s: {pending!r}")
 
     def _show(self, written: bytes) -> None:
         self.written += written
@@ -159,10 +162,9 @@ _NOT_INHERITED = {"CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "COLUMNS", "LINES", "P
 
 
 def pytest_on(folder: Path, *args: str, columns: int = 100, lines: int = 60, **environment: str) -> Screen:
-    """Return pytest, measuring on the simulated machine, on a terminal."""
+    """Return pytest, without other plugins, measuring on the simulated machine, on a terminal."""
     command = [
-        sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:randomly",
-        "--gpu-profile", "--gpu-profile-devices=simulated:0", "--gpu-profile-backend=simulated",
-        "--gpu-profile-store=none", *args,
+        sys.executable, "-m", "pytest", "-p", "gpuprof", "-p", "no:cacheprovider", "--gpu-profile",
+        "--gpu-profile-devices=simulated:0", "--gpu-profile-backend=simulated", "--gpu-profile-store=none", *args,
     ]  # fmt: skip
-    return Screen(command, folder, columns, lines, **environment)
+    return Screen(command, folder, columns, lines, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **environment)
