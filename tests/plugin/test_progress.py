@@ -199,7 +199,7 @@ def test_nothing_stays_whatever_happens(folder: Path, what: str) -> None:
 import logging
 
 def test_a(gpu_profile):
-    gpu_profile(stopping({{1, 450, 500, 550}}, lambda: {then}))
+    gpu_profile(stopping({{1, 450, 560, 580}}, lambda: {then}))
     print("SHOWN")
     assert not "passed"
 
