@@ -54,6 +54,8 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
      "--gpu-profile where it is on the command line"),
     ("github", "string", ("auto", "off"),
      "write a step summary and annotations when GitHub Actions runs the tests (default: auto)"),
+    ("progress", "string", ("auto", "off"),
+     "show on a terminal how far a long measurement is; never in CI, with -q, -s or xdist (default: auto)"),
     ("peaks", "linelist", "DEVICE: RATE=…",
      "the highest rates of a device, for utilization: e.g. 'NVIDIA H200: bandwidth=4.8 TB/s, bf16=989 TFLOP/s'; may be "
      "given several times (default: calibrated, else derived from the device)"),

@@ -19,7 +19,7 @@ from pytest_gpuprof.plugin import outcome
 from pytest_gpuprof.plugin.comparing import Comparing
 from pytest_gpuprof.plugin.locks import DeviceLocks
 from pytest_gpuprof.plugin.markers import PROFILE_OPTIONS, STATE, without_group
-from pytest_gpuprof.plugin.progress import Progress
+from pytest_gpuprof.plugin.progress import ProgressLine
 from pytest_gpuprof.plugin.quarantine import spare
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.profiler import Profiler
@@ -54,7 +54,7 @@ class Measures:
     ) -> None:
         self._settings = settings
         self._extensions = extensions
-        self._progress = Progress(config, settings)
+        self._progress = ProgressLine(config, settings)
         self._locks = DeviceLocks(settings.workers)
         self._comparing = comparing
         self._evidence = evidence
@@ -73,7 +73,7 @@ class Measures:
                 plan=settings.plan,
                 peaks=settings.peaks,
                 exclusive=self._locks,
-                watch=self._progress.say,
+                watch=self._progress.watch,
                 before=self._comparing.before,
                 only_devices_name=True,
                 left_s=self._left_s,

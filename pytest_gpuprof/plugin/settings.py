@@ -93,6 +93,7 @@ class Settings:
     evidence: str | None
     evidence_paths: tuple[str, ...]
     github: bool
+    progress: bool
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -159,6 +160,7 @@ class Settings:
             evidence_paths=tuple(config.getini("gpu_profile_evidence_paths") or ()),
             github=_choice("github", get("github"), ("auto", "off")) != "off"
             and os.environ.get("GITHUB_ACTIONS") == "true",
+            progress=_choice("progress", get("progress"), ("auto", "off")) != "off",
         )
 
     @property

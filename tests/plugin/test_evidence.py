@@ -158,6 +158,12 @@ def test_a_test_without_a_record_is_unavailable(runs: Runs, measure: Measure) ->
     assert "on the CPU only)" in text_of(result)
 
 
+def test_evidence_has_its_speedups_at_v(runs: Runs, measure: Measure) -> None:
+    """What was measured elsewhere is shown as what is measured here."""
+    measure()
+    run(runs, FROM, "-v").stdout.re_match_lines([r"test_it.py::test_met PASSED \([\d.]+x\) +\[ 50%\]"])
+
+
 def test_evidence_is_compared_with_what_was(runs: Runs, measure: Measure) -> None:
     """Also for a test without budgets, of which nothing is measured."""
     measure(HEAD + "from kernels import guarded\ndef test_it(gpu_profile): gpu_profile(guarded)\n")
