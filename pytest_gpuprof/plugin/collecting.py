@@ -137,7 +137,7 @@ class Collected:
         if terminalreporter.config.option.no_summary or not (rows or unjudged or self._problems):
             return
         settings, screen = self._settings, _screen(terminalreporter)
-        terminalreporter.section("gpuprof")
+        terminalreporter.write_sep("=", "gpuprof")
         for title, text in tables(rows, settings.columns, settings.sort, settings.group_by, screen):
             if title:
                 terminalreporter.write_line(title, bold=True)
