@@ -22,6 +22,7 @@ _LEAST_NOISE = 0.001
 """Noise below 1 % is shown with a decimal, and below 0.1 % as such: "±0%" would claim that there was none."""
 
 _INTERVAL = "(95%)"
+"""The head of what stands in brackets: the interval that holds the true figure with this probability."""
 
 _WIDE = 1.5
 """An interval from something to half as much again is told with a digit less, which moves its ends by 5 % at most."""
@@ -95,7 +96,7 @@ def amounts(column: Column, profiles: Sequence[Profile], ascii_only: bool = Fals
         bare,
         [figure + spread for figure, spread in zip(alone, spreads, strict=True)],
         max(map(len, spreads), default=0),
-        _INTERVAL if column.has_interval else "",
+        _INTERVAL if column.has_interval and any(each.spread for each in parts) else "",
         any(each.value is not None for each in figures),
     )
 

@@ -64,7 +64,7 @@ def _ratio(title: str, name: str) -> Column:
             return Figure(profile.ratio(name).value)
         logs = [math.log(value) for value in values]
         mean, low, high = mean_interval(logs, bias=profile.overhead_of_ratio(name))
-        return Figure(math.exp(mean), values, (math.exp(low), math.exp(high) if high < math.inf else math.inf))
+        return Figure(math.exp(mean), values, (math.exp(low), math.exp(high) if high < 700 else math.inf))
 
     return Column(title, "x", figure, has_interval=True)
 

@@ -156,7 +156,6 @@ _SHRINKING: Final = (
 )
 """Of columns that somebody named: the noise, and what the words and the bar say more than the number."""
 
-
 _DROPPING: Final = (
     Step("of", None),
     *(Step(name, None) for name in reversed(SHOWN) if name not in ("cpu", "gpu", "speedup")),
@@ -185,7 +184,8 @@ def cells(rows: Sequence[Row], columns: Sequence[str] | None = None) -> tuple[li
     profiles = [row.profile for row in rows]
     standings = [standing_of(profile) for profile in profiles]
     figures = [found for _, found in _figures(profiles, columns)]
-    heads, found = ["test", *(each.head for each in figures)], [[row.name for row in rows]]
+    heads = ["test", *(f"{each.head} {each.spread_head}".rstrip() for each in figures)]
+    found = [[row.name for row in rows]]
     found += [[" ".join(cell.split()) for cell in each.full] for each in figures]
     if columns is None or "verdict" in columns:
         heads.append("budgets")

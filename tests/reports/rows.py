@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_gpuprof.core.results import Verdict
+from pytest_gpuprof.core.results import Measurement, Verdict
 from pytest_gpuprof.reports.rows import Row
 from pytest_gpuprof.reports.screen import Screen
 from pytest_gpuprof.reports.table import tables
@@ -14,14 +14,14 @@ from ..budgets.profiles import profile_of
 
 
 def row(
-    cpu: Sequence[float] | None = (0.2,) * 3,
-    gpu: Sequence[float] | None = (0.01,) * 3,
+    cpu: Measurement | Sequence[float] | None = (0.2,) * 3,
+    gpu: Measurement | Sequence[float] | None = (0.01,) * 3,
     *verdicts: Verdict,
     test: str = "t.py::test_a",
     threads: int | None = 2,
     **parts: Any,
 ) -> Row:
-    """Return a row with these seconds per round."""
+    """Return a row with these legs, or with these seconds per round of a leg."""
     return Row(test, "passed", profile_of(cpu, gpu, threads=threads, **parts).with_verdicts(verdicts))
 
 

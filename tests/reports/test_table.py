@@ -107,7 +107,7 @@ def test_utilization_has_a_column_where_work_is_declared_and_a_peak_is_known() -
 def test_memory_has_its_columns() -> None:
     """Workspace, what the allocator reserved, and the leak: named, and in one unit each; no leak is a figure."""
     readings = {"workspace": 3 * 2**20, "reserved": 2**30, "leak": 0}
-    found = row(None, leg_of("gpu", readings=readings))  # type: ignore[arg-type]  # a leg is as good as its rounds
+    found = row(None, leg_of("gpu", readings=readings))
     text = text_of(found, columns=("workspace", "reserved", "leak"))
     for head, cell in (("GPU workspace [MiB]", "3"), ("GPU reserved [GiB]", "1"), ("GPU leak [B]", "0")):
         assert [each.strip() for each in column(text, head)] == [cell]
@@ -124,6 +124,12 @@ def test_the_interval_is_the_one_that_a_budget_is_judged_by() -> None:
     figure = COLUMNS["speedup"].figure(taken)
     assert figure.interval == pytest.approx(verdict.interval)
     assert figure.value == pytest.approx(verdict.observed) == taken.speedup
+
+
+def test_a_speedup_whose_rounds_the_store_has_dropped_has_no_interval() -> None:
+    """The figures outlive the rounds, and the head does not name what is not there."""
+    legs = (leg_of("cpu", readings={"wall_time": 0.2}), leg_of("gpu", readings={"wall_time": 0.01}))
+    assert column(text_of(row(*legs)), "speedup") == ["    20x"]
 
 
 # -- budgets ----------------------------------------------------------------------------------------------------------
@@ -164,12 +170,13 @@ def test_what_was_compared_is_said_once_where_it_is_the_same() -> None:
     assert text_of(both, cpu_only).splitlines()[0] == "on cuda:0 vs 2 threads, compute only; others CPU only"
     assert text_of(cpu_only).splitlines()[0] == "on CPU only"
     assert text_of(row(None)).splitlines()[0] == "on cuda:0"
+    assert text_of(row(threads=None)).splitlines()[0] == "on cuda:0 vs the CPU, compute only"
     assert " on" not in text_of(both).splitlines()[1]
 
 
 def test_rows_that_differ_say_it_themselves() -> None:
     """By a column; on a terminal, by a number in it, told above."""
-    here, there = row(), row(gpu=leg_of("gpu", [0.1] * 3, info=OTHER))  # type: ignore[arg-type]  # as above
+    here, there = row(), row(gpu=leg_of("gpu", [0.1] * 3, info=OTHER))
     text = text_of(here, there, row(threads=1))
     assert column(text, "on") == [
         "cuda:0 vs 2 threads, compute only",
@@ -190,7 +197,7 @@ def test_rows_that_differ_say_it_themselves() -> None:
 
 def test_a_word_that_a_stand_in_carries_is_never_left_out() -> None:
     """However narrow the screen is."""
-    found = row(gpu=leg_of("gpu", [0.1] * 3, info=OTHER))  # type: ignore[arg-type]  # as above
+    found = row(gpu=leg_of("gpu", [0.1] * 3, info=OTHER))
     for room, rows in itertools.product((40, 60, 80, 200, None), ([found], [found, row()])):
         assert "(OpenCL on the CPU)" in text_of(*rows, screen=Screen(room))
 
@@ -255,7 +262,7 @@ def test_no_line_is_wider_than_the_screen(room: int, columns: tuple[str, ...] | 
 
 def test_a_narrow_table_says_what_it_has_no_room_for() -> None:
     """A wide one, and one in a pipe, has room for everything, and cuts no name."""
-    rows = [row(leg_of("cpu", [0.2] * 3, readings={"memory": 2.0**20}), [0.1] * 3, missed(), test=LONG)]  # type: ignore[arg-type]  # as above
+    rows = [row(leg_of("cpu", [0.2] * 3, readings={"memory": 2.0**20}), [0.1] * 3, missed(), test=LONG)]
     narrow = text_of(*rows, screen=Screen(80))
     assert "no room for CPU, CPU memory: a wider terminal or a pipe (| cat) shows them" in narrow
     assert "speedup (95%)" in narrow
@@ -367,7 +374,7 @@ def test_colours_move_nothing() -> None:
 def test_cells_for_other_formats_have_no_padding() -> None:
     """One text per figure, the headroom as a number with the budget's name, and what was compared in every row."""
     heads, rows = cells([row([0.2] * 3, [0.0123] * 3, met()), row(None, [0.1] * 3)])
-    assert heads == ["test", "CPU [ms]", "GPU [ms]", "speedup", "budgets", "headroom", "on"]
+    assert heads == ["test", "CPU [ms]", "GPU [ms]", "speedup (95%)", "budgets", "headroom", "on"]
     assert rows == [
         (
             "t.py::test_a",
