@@ -56,10 +56,11 @@ def bar(headroom: Headroom, ascii_only: bool) -> str:
     """
     size = min(abs(headroom.share), 1.0)
     sign = {"met": "#" if ascii_only else "", "missed": "!"}.get(headroom.verdict.outcome, "?")
+    least = 1 if size else 0
     if sign:
-        filled = sign * max(round(_CELLS * size), 1 if size else 0)
+        filled = sign * max(round(_CELLS * size), least)
     else:
-        whole, rest = divmod(math.ceil(_CELLS * 8 * size), 8)
+        whole, rest = divmod(max(round(_CELLS * 8 * size), least), 8)
         filled = "█" * whole + (_EIGHTHS[rest] if rest else "")
     if ascii_only:
         return f"[{filled:.<{_CELLS}}]"
