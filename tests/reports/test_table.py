@@ -390,7 +390,7 @@ def test_cells_for_other_formats_have_no_padding() -> None:
 
 
 def test_each_figure_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of thousands of rows with many rounds the medians take longest; nothing takes them again for a width or a form."""
+    """Medians over many rounds take longest of all; nothing takes them again for a width or for another form."""
     taken: list[object] = []
 
     def counting(column: Column) -> Column:
