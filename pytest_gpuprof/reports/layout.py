@@ -111,7 +111,8 @@ def drawn(
         shown = {block.name: 0 for block in blocks}
         return _table(names, min(longest, _LONGEST_NAME), blocks, shown, screen.paint), ()
     least = min(longest, max(_SHORT_NAME, int(_NAME_SHARE * screen.room)))
-    found = _fitting(blocks, steps, screen.room - least) if screen.room >= _LEAST_ROOM else None
+    spare = screen.room - longest
+    found = _fitting(blocks, steps, screen.room - least, spare) if screen.room >= _LEAST_ROOM else None
     if found is None:
         return _stacked(names, blocks, screen.room, screen), ()
     room = min(longest, screen.room - _taken(blocks, found))
@@ -126,20 +127,35 @@ def _taken(blocks: Sequence[Block], forms: Mapping[str, int]) -> int:
     return sum(len(_GAP) + block.forms[forms[block.name]].width for block in blocks if block.name in forms)
 
 
-def _fitting(blocks: Sequence[Block], steps: Iterable[Step], room: int) -> Mapping[str, int] | None:
-    """Return the form of each column that is shown, ``None`` if all steps are not enough."""
+def _fitting(blocks: Sequence[Block], steps: Iterable[Step], room: int, spare: int) -> Mapping[str, int] | None:
+    """Return the form of each column that is shown, ``None`` if all steps are not enough.
+
+    Args:
+        blocks: the columns.
+        steps: what to give up, the least important first.
+        room: columns of the terminal there are, once the names have their least.
+        spare: columns there are once the names are whole: what fits into these is not given up after all.
+    """
     known = {block.name: block for block in blocks}
     forms = dict.fromkeys(known, 0)
+    given_up: list[tuple[Step, int]] = []
     for step in steps:
         if _taken(blocks, forms) <= room:
             break
         if step.name not in forms:
             continue
+        given_up.append((step, forms[step.name]))
         if step.form is None:
             del forms[step.name]
         else:
             forms[step.name] = min(step.form, len(known[step.name].forms) - 1)
-    return forms if _taken(blocks, forms) <= room else None
+    if _taken(blocks, forms) > room:
+        return None
+    for step, before in reversed(given_up):
+        restored = {**forms, step.name: before}
+        if (step.form is None or step.name in forms) and _taken(blocks, restored) <= spare:
+            forms = restored
+    return forms
 
 
 def _cut(names: Sequence[str], room: int, ascii_only: bool) -> list[str]:
