@@ -24,7 +24,7 @@ from pytest_gpuprof.plugin.markers import without_group
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.selection import Selection
 from pytest_gpuprof.plugin.settings import Settings
-from pytest_gpuprof.reports.table import describe_comparison
+from pytest_gpuprof.reports.remarks import describe_comparison
 from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.baselines import Baselines
 from pytest_gpuprof.storage.conditions import conditions_of, key_of

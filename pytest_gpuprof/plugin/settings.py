@@ -46,6 +46,7 @@ COLUMNS = (
     "reserved",
     "leak",
     "verdict",
+    "headroom",
 )
 """The columns of the table, by the names of ``--gpu-profile-columns``."""
 
@@ -138,7 +139,7 @@ class Settings:
             strict=strict,
             exports=tuple(_export(each) for each in get("export") or ()),
             columns=columns,
-            sort=_choice("sort", get("sort"), ("name", "speedup", "time")),
+            sort=_choice("sort", get("sort"), ("name", "speedup", "time", "headroom")),
             group_by=_choice("group-by", get("group_by"), ("file", "device")),
             xdist=_choice("xdist", get("xdist"), ("lock", "assign", "off")) or "lock",
             workers=workers,

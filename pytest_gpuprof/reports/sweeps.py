@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_gpuprof.core.profile import Profile
-from pytest_gpuprof.reports.table import Row
+from pytest_gpuprof.reports.rows import Row
 from pytest_gpuprof.storage.matching import short_id
 
 __all__ = ["describe_sweep", "describe_sweeps"]
