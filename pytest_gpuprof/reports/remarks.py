@@ -32,8 +32,10 @@ def remarks(rows: Sequence[Row], ascii_only: bool) -> list[Remark]:
     """Return a sentence for each sweep, for each budget that was missed or could not be judged, and for each doubt.
 
     What is the same for several tests is said once: no GPU for all budgets that need one, a doubt with their number.
+    Doubts that differ in their facts only are told by the first of them.
     """
     said: dict[tuple[str, str | None], list[str]] = {}
+    doubts: dict[tuple[str, str], list[tuple[str, str]]] = {}
     without: dict[str, list[str]] = {}
     for row in rows:
         for verdict in row.profile.verdicts:
@@ -45,11 +47,12 @@ def remarks(rows: Sequence[Row], ascii_only: bool) -> list[Remark]:
                 said.setdefault((f"{head}{verdict.sentence}", COLOURS[verdict.outcome]), []).append(row.name)
         if (board_only := _board_only(row.profile)) is not None:
             said.setdefault((board_only, None), []).append(row.name)
-        doubts = [caution for caution in row.profile.cautions if str(caution.message) not in _told(row.profile)]
-        for caution in doubts:
-            said.setdefault((f"caution: {caution}", None), []).append(row.name)
+        for caution in row.profile.cautions:
+            if caution.message not in _told(row.profile):
+                doubts.setdefault((caution.code, caution.remedy), []).append((row.name, str(caution)))
     found = [Remark(line) for line in describe_sweeps(rows)]
     found += [Remark(f"{_names(names)} {_in_a_line(text)}", colour) for (text, colour), names in said.items()]
+    found += [Remark(_doubt(each)) for each in doubts.values()]
     found += [Remark(_without_device(_in_a_line(reason), names), "yellow") for reason, names in without.items()]
     return [Remark(plain(escaped(remark.text), ascii_only), remark.colour) for remark in found]
 
@@ -66,6 +69,14 @@ def _without_device(reason: str, names: Sequence[str]) -> str:
     tests = len(set(names))
     budgets = f"{len(names)} budget{'s' if len(names) > 1 else ''} of {tests} test{'s' if tests > 1 else ''}"
     return f"unavailable: {budgets} cannot be judged: {reason}"
+
+
+def _doubt(told: Sequence[tuple[str, str]]) -> str:
+    """Return a doubt that several tests may have, with the facts of the first, and how many others have the like."""
+    (name, text), others = told[0], told[1:]
+    alike = any(other != text for _, other in others)
+    more = f" and {len(others)} more{' alike' if alike else ''}" if others else ""
+    return f"{name}{more} caution: {_in_a_line(text)}"
 
 
 def _told(profile: Profile) -> str:

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from pytest_gpuprof.core.results import Caution, Reading, Verdict
+from pytest_gpuprof.core.scaling import Crossover, Scaling
 from pytest_gpuprof.reports.remarks import counts, describe_counts, remarks
 from pytest_gpuprof.reports.rows import Row
 
-from ..budgets.profiles import leg_of, profile_of
+from ..budgets.profiles import CARD, leg_of, profile_of
 from .rows import row
 
 
@@ -45,6 +46,31 @@ def test_a_missed_budget_and_a_doubt_have_their_sentence() -> None:
         ("t.py::test_a missed: speedup 2x misses min_speedup 5x", "red"),
         ("t.py::test_a caution: it is hot; cool it", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"), [(["9 s", "9 s"], "and 1 more caution"), (["9 s", "8 s"], "and 1 more alike")]
+)
+def test_doubts_of_one_kind_are_told_once(facts: list[str], told: str) -> None:
+    """By the facts of the first; that those of the others are not the same is said."""
+    rows = [
+        row(test=f"t.py::test_{number}", cautions=(Caution("hot", f"hot for {each}", "cool it"),))
+        for number, each in enumerate(facts)
+    ]
+    (found,) = remarks(rows, False)
+    assert told in found.text
+    assert found.text.startswith("t.py::test_0 and 1 more")
+    assert found.text.endswith("hot for 9 s; cool it")
+
+
+def test_a_sweep_has_its_sentence() -> None:
+    """Before what was missed; with the word of a stand-in."""
+    scaling = Scaling("n", (), Crossover(310.0, 256.0, 390.0, 64, 4096), {})
+    swept = row(test="t.py::test_a", scaling=scaling)
+    stand_in = replace(CARD, kind="stand-in", why_stand_in="simulated")
+    gpu = replace(swept.profile.gpu, device=stand_in)
+    (found,) = remarks([replace(swept, profile=replace(swept.profile, name="mm[n=4096]", gpu=gpu))], False)
+    assert found.text == "t.py::test_a mm over n (simulated): the GPU wins from n = 310 (256 to 390)"
 
 
 @pytest.mark.parametrize("cause", ["no device", "no reading"])
