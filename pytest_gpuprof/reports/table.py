@@ -38,6 +38,11 @@ class Row:
         short = short_id(self.test)
         return f"{short} {self.profile.name}" if self.many else short
 
+    @property
+    def where(self) -> str:
+        """The device, with the word a stand-in carries, and what the speedup is against."""
+        return _where(self.profile)
+
 
 @dataclass(frozen=True, slots=True)
 class Remark:

@@ -202,10 +202,9 @@ def _title(figure: str) -> str:
 
 
 def _limit_text(verdict: Verdict) -> str:
-    kind: Kind = KINDS[verdict.budget]
-    assert verdict.limit is not None
+    kind = KINDS.get(verdict.budget)
     watched = "" if verdict.enforce else " (not enforced)"
-    return f"{verdict.budget} {quantity(verdict.limit, kind.unit)}{watched}"
+    return f"{verdict.budget} {quantity(verdict.limit or 0.0, kind.unit if kind else '')}{watched}"
 
 
 # -- memory and energy --------------------------------------------------------------------------------------------
