@@ -16,6 +16,7 @@ from pytest_gpuprof.meters.conditions import slow_rounds
 from pytest_gpuprof.reports.page.roofline import roofline
 from pytest_gpuprof.reports.page.sweep import sweep
 from pytest_gpuprof.reports.page.telling import (
+    Apart,
     Scale,
     interval_text,
     is_wide,
@@ -32,7 +33,7 @@ __all__ = ["charts_of"]
 Chart = dict[str, Any]
 
 _MOST_SAMPLES = 6
-"""Of a round with more samples only the extremes and the quartiles are drawn: more dots in one place are one blot."""
+"""Of a round with more samples only the extremes and the median are drawn: more dots in one place are one blot."""
 
 _QUARTILES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -120,6 +121,7 @@ def _lane(leg: Measurement, name: str, metric: str, title: str, scale: Scale) ->
     noise = summarize(leg.per_round(metric)).noise if len(rounds) > 1 else None
     spread = "" if noise is None else f" ±{noise:.1%}" if noise >= 0.001 else " ±<0.1%"
     most = max(len(each.samples[metric]) for each in rounds)
+    near = Apart(reading.value, every)
     return without_empty(
         {
             "name": title,
@@ -127,17 +129,18 @@ def _lane(leg: Measurement, name: str, metric: str, title: str, scale: Scale) ->
             "text": f"{quantity(reading.value, 's')}{spread}",
             "words": words_of(reading, leg),
             "value": scale(reading.value),
-            "rounds": [scale.all(_shown(each.samples[metric])) for each in rounds],
+            "rounds": [near.all(_shown(each.samples[metric])) for each in rounds],
             "at": [] if [each.index for each in rounds] == list(range(len(rounds))) else [r.index for r in rounds],
-            "medians": scale.all(leg.per_round(metric)),
-            "box": scale.all(quantile(every, part) for part in _QUARTILES),
+            "medians": near.all(leg.per_round(metric)),
+            "box": near.all(quantile(every, part) for part in _QUARTILES),
+            "step": near.step,
             "of": most if most > _MOST_SAMPLES else 0,
         }
     )
 
 
 def _shown(samples: Sequence[float]) -> Sequence[float]:
-    return samples if len(samples) <= _MOST_SAMPLES else [quantile(samples, part) for part in _QUARTILES]
+    return samples if len(samples) <= _MOST_SAMPLES else [quantile(samples, part) for part in (0.0, 0.5, 1.0)]
 
 
 def _clock(profile: Profile) -> Chart | None:
@@ -185,12 +188,15 @@ def _ratios(workload: Workload) -> Chart | None:
 def _ratio(profile: Profile, shown: ShownFigure) -> Chart:
     figure = shown.figure
     interval = interval_text(figure.interval, "x")
+    values = profile.ratio_per_round(shown.name)[1]
+    near = Apart(figure.value, values)
     return without_empty(
         {
             "name": _title(shown.name),
             "value": rounded(figure.value),
             "interval": None if figure.interval is None else [rounded(each) for each in figure.interval],
-            "rounds": [rounded(each) for each in profile.ratio_per_round(shown.name)[1]],
+            "rounds": near.all(values),
+            "step": near.step,
             "text": f"{quantity(figure.value, 'x')}{f' ({interval})' if interval else ''}",
             "words": ", ".join(shown.words),
         }

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pytest_gpuprof.budgets.kinds import kinds_by_figure
 from pytest_gpuprof.core.errors import StoreError, Unavailable
 from pytest_gpuprof.reports.comparison import share
-from pytest_gpuprof.reports.page.telling import Scale, quantity, without_empty
+from pytest_gpuprof.reports.page.telling import Apart, Scale, quantity, without_empty
 from pytest_gpuprof.reports.trend import steps
 from pytest_gpuprof.reports.workloads import Workload
 from pytest_gpuprof.storage.conditions import conditions_of, key_of
@@ -103,12 +103,12 @@ def _figures(now: Mapping[str, float]) -> list[str]:
 
 def _chart(name: str, series: Sequence[tuple[int, str, Mapping[str, float]]], own: str) -> dict[str, Any] | None:
     """Return one figure over runs: those under this run's conditions, the others apart, and where its level changed."""
-    same = [(place, values[name]) for place, key, values in series if key == own and name in values]
-    others = [(place, values[name]) for place, key, values in series if key != own and name in values]
-    if len(same) + len(others) < 2:
+    measured = [(place, key, values[name]) for place, key, values in series if name in values]
+    same = [(place, value) for place, key, value in measured if key == own]
+    if len(measured) < 2 or not measured[-1][2]:
         return None
     kind = kinds_by_figure()[name]
-    scale = Scale([value for _, value in (*same, *others)], kind.unit)
+    scale = Scale([value for *_, value in measured], kind.unit)
     problem = ""
     try:
         changes = steps([value for _, value in same])
@@ -117,22 +117,29 @@ def _chart(name: str, series: Sequence[tuple[int, str, Mapping[str, float]]], ow
     edges = [0, *(step.index for step in changes), len(same)]
     levels = [changes[0].before, *(step.after for step in changes)] if changes else []
     told = [
-        f"{'worse' if (step.change > 0) != kind.at_least else 'better'} by {share(step.change)} "
+        f"{'worse' if (step.change > 0) != kind.at_least else 'better'} by {share(abs(step.change))[1:]} "
         f"({quantity(step.before, kind.unit)} to {quantity(step.after, kind.unit)})"
         for step in changes
     ]
+    now = measured[-1][2]
+    near = Apart(now, [value for *_, value in measured])
+    at = [place for place, *_ in measured]
     return without_empty(
         {
             "title": kind.title,
             "unit": scale.suffix,
-            "points": [[place, scale(value)] for place, value in same],
-            "others": [[place, scale(value)] for place, value in others],
+            "value": scale(now),
+            "first": at[0],
+            "at": [] if at == list(range(at[0], at[-1] + 1)) else at,
+            "values": near.all(value for *_, value in measured),
+            "step": near.step,
+            "others": [place for place, key, _ in measured if key != own],
             "levels": [
                 [same[edges[i]][0], same[edges[i + 1] - 1][0], scale(level)] for i, level in enumerate(levels)
             ],
             "changes": [[same[step.index][0], text] for step, text in zip(changes, told, strict=True)],
             "problem": problem,
-            "alt": f"{kind.title} over {len(same) + len(others)} runs, now {quantity(same[-1][1], kind.unit)}; "
+            "alt": f"{kind.title} over {len(measured)} runs, now {quantity(now, kind.unit)}; "
             f"{'; '.join(told) or 'no change of the level'}",
         }
     )

@@ -18,10 +18,11 @@ from pytest_gpuprof.reports.page.content import content_of
 from pytest_gpuprof.reports.page.markup import Markup, json_of, tag
 from pytest_gpuprof.reports.page.overview import filters, overview
 from pytest_gpuprof.reports.page.rows import table_of
+from pytest_gpuprof.reports.page.sharing import shared
 
 __all__ = ["page_text"]
 
-_LIBRARIES: Final = ("vendor/d3.min.js", "vendor/plot.min.js")
+_LIBRARY: Final = "vendor/plot.min.js"
 _PROGRAM: Final = ("dom.js", "state.js", "charts.js", "detail.js", "table.js", "start.js")
 """Our own scripts, in the order in which they need each other; together they are one."""
 
@@ -58,8 +59,8 @@ def page_text(document: Mapping[str, Any]) -> str:
         filters=filters(content),
         head=table.head,
         rows=table.rows,
-        data=json_of({**content.data, "keys": table.keys}),
-        libraries="\n".join(f"<script>{each}</script>" for each in _libraries()),
+        data=json_of(shared({**content.data, "keys": table.keys})),
+        library=Markup(_part(_LIBRARY)),
         program=_program(),
         licenses=Markup(_part("vendor/LICENSES.txt").replace("<", "\u2039")),
     )
@@ -71,18 +72,13 @@ def _part(name: str) -> str:
 
 
 @cache
-def _libraries() -> tuple[str, ...]:
-    return tuple(_part(name) for name in _LIBRARIES)
-
-
-@cache
 def _program() -> str:
     return '"use strict";\n(() => {\n' + "\n".join(map(_part, _PROGRAM)) + "\n})();\n"
 
 
 def _policy() -> str:
     """Return the policy: nothing but our own scripts and styles, which are told by their hashes."""
-    scripts = " ".join(map(_hash, (*_libraries(), _program())))
+    scripts = " ".join(map(_hash, (_part(_LIBRARY), _program())))
     styles = " ".join(map(_hash, (_part("page.css"), _STYLE_OF_PLOT)))
     parts = ("default-src 'none'", f"script-src {scripts}", f"style-src {styles}", "img-src data:", *_closed())
     return "; ".join(parts)

@@ -10,7 +10,7 @@ from pytest_gpuprof.core.quantities import Unit, format_quantity, scale_for
 from pytest_gpuprof.core.results import Measurement, Reading
 from pytest_gpuprof.reports.workloads import stand_in_of
 
-__all__ = ["WIDE", "Scale", "interval_text", "is_wide", "quantity", "rounded", "without_empty", "words_of"]
+__all__ = ["WIDE", "Apart", "Scale", "interval_text", "is_wide", "quantity", "rounded", "without_empty", "words_of"]
 
 WIDE: Final = 4.0
 """Figures that differ by more than this factor are drawn on a logarithmic axis: on a linear one the lesser would have
@@ -18,6 +18,9 @@ less than a quarter of the width."""
 
 _DIGITS = 5
 """Significant digits in the page: no chart shows more, and samples are the most of its size."""
+
+_FINE, _COARSE, _NEAR = 1e-4, 1e-3, 0.02
+"""Steps of 0.01 % where all lie within 2 %, else of 0.1 %: a two-hundredth of the width, or less."""
 
 
 def rounded(value: float | None) -> float | int | None:
@@ -30,6 +33,28 @@ def rounded(value: float | None) -> float | int | None:
         return None
     short = float(f"{value:.{_DIGITS}g}")
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
+
+
+class Apart:
+    """Values as small whole numbers: how far each lies from a middle, in steps that no chart can show smaller.
+
+    Args:
+        middle: what they are told against.
+        values: all of them.
+
+    >>> near = Apart(1.0, [1.002, 0.9999])
+    >>> near.step, near.all([1.002, 0.9999])
+    (0.0001, [20, -1])
+    """
+
+    def __init__(self, middle: float, values: Iterable[float]) -> None:
+        self._middle = middle
+        farthest = max((abs(value / middle - 1) for value in values), default=0.0)
+        self.step = _FINE if farthest < _NEAR else _COARSE
+
+    def all(self, values: Iterable[float]) -> list[int]:
+        """Return values in steps from the middle."""
+        return [round((value / self._middle - 1) / self.step) for value in values]
 
 
 def quantity(value: float, unit: str) -> str:
