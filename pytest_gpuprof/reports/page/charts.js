@@ -15,12 +15,15 @@ const drawn = (alt, width, options) => {
   return chart;
 };
 
+// Text keeps its distance from the lines that it crosses.
+const HALO = { stroke: "var(--panel)", strokeWidth: 5, fill: "currentColor" };
+
 const GRID = { stroke: "currentColor", strokeOpacity: 0.1 };
 
 const spread = (place, count) => (count > 1 ? place / (count - 1) - 0.5 : 0);
 
 const label = (text, at, more = {}) =>
-  Plot.text([text], { text: (each) => each, frameAnchor: "left", textAnchor: "start", y: () => at, fontWeight: 600, ...more });
+  Plot.text([text], { text: (each) => each, frameAnchor: "left", textAnchor: "start", y: () => at, fontWeight: 600, ...HALO, ...more });
 
 const extent = (values, log, zero = false) => {
   const known = values.filter((each) => Number.isFinite(each) && (!log || each > 0));
@@ -32,9 +35,9 @@ const extent = (values, log, zero = false) => {
   return [zero && low === 0 ? 0 : low - room, high + room];
 };
 
-const axisX = (log, unit, width) => [
+const axisX = (log, width) => [
   Plot.gridX({ ...GRID, ticks: Math.max(3, width / 90) }),
-  Plot.axisX({ label: unit, labelAnchor: "right", labelArrow: "none", tickSize: 0, ticks: Math.max(3, width / 90), ...(log ? { tickFormat: "~g" } : {}) }),
+  Plot.axisX({ label: null, tickSize: 0, ticks: Math.max(3, width / 90), ...(log ? { tickFormat: "~g" } : {}) }),
 ];
 
 // -- time per call: every lane's samples, first round on top, with median and quartiles below --
@@ -47,17 +50,17 @@ const times = (chart, width) => {
   const limits = (chart.limits ?? []).map((each) => ({ ...each, y: lanes.findIndex((lane) => lane.name === each.lane) }));
   const values = [...dots.map((each) => each.x), ...limits.map((each) => each.value)];
   return drawn(chart.alt, width, {
-    height: 40 + lanes.length * 74,
+    height: 40 + lanes.length * 66,
     x: { type: chart.log ? "log" : "linear", domain: extent(values, chart.log) },
     y: { axis: null, domain: [-0.55, lanes.length - 0.55], reverse: true },
     marks: [
-      ...axisX(chart.log, chart.unit, width),
+      ...axisX(chart.log, width),
       Plot.dot(dots, { x: "x", y: "y", r: 2.4, symbol: (each) => SYMBOLS[each.lane.name], fill: (each) => COLOURS[each.lane.leg], stroke: null, fillOpacity: 0.45, title: (each) => `${each.lane.name}, round ${each.round}: ${number(each.x)} ${chart.unit}` }),
       Plot.link(lanes, { x1: (lane) => at(lane, lane.box[1]), x2: (lane) => at(lane, lane.box[3]), y1: (_, i) => i + 0.27, y2: (_, i) => i + 0.27, stroke: (lane) => COLOURS[lane.leg], strokeWidth: 5 }),
       Plot.link(lanes, { x1: (lane) => at(lane, lane.box[0]), x2: (lane) => at(lane, lane.box[4]), y1: (_, i) => i + 0.27, y2: (_, i) => i + 0.27, stroke: (lane) => COLOURS[lane.leg], strokeWidth: 1 }),
       Plot.dot(lanes, { x: (lane) => at(lane, lane.box[2]), y: (_, i) => i + 0.27, r: 3.5, fill: "var(--panel)", stroke: (lane) => COLOURS[lane.leg], strokeWidth: 2 }),
       limits.map((each) => Plot.link([each], { x1: "value", x2: "value", y1: each.y - 0.25, y2: each.y + 0.37, stroke: "currentColor", strokeWidth: 1.5 })),
-      limits.map((each) => Plot.text([each], { x: "value", y: each.y + 0.37, text: "text", dy: 7, fontSize: 10.5, textAnchor: "middle" })),
+      limits.map((each) => Plot.text([each], { x: "value", y: each.y + 0.37, text: "text", dy: 7, fontSize: 10.5, textAnchor: "middle", ...HALO })),
       lanes.map((lane, place) => label(`${lane.name}   ${lane.text}${lane.words ? `   ${lane.words}` : ""}`, place - 0.38)),
     ],
   });
@@ -83,7 +86,7 @@ const rounds = (chart, width) => {
       Plot.text(bands.slice(0, 1), { x: (each) => (each.x1 + each.x2) / 2, frameAnchor: "top", text: () => "low clock", fill: SLOW, fontWeight: 600, dy: -6, textAnchor: "middle" }),
       Plot.gridY({ ...GRID, ticks: 5 }),
       Plot.axisY({ label: null, tickSize: 0, ticks: 5, tickFormat: (each) => `${each > 0 ? "+" : each < 0 ? "−" : ""}${Math.abs(each)}%` }),
-      Plot.axisX({ label: "round", labelAnchor: "right", labelArrow: "none", tickSize: 0, ticks: Math.min(last, 8), tickFormat: (each) => (Number.isInteger(each) ? String(each) : "") }),
+      Plot.axisX({ label: null, tickSize: 0, ticks: Math.min(last, 8), tickFormat: (each) => (Number.isInteger(each) ? String(each) : "") }),
       Plot.ruleY([0], { strokeOpacity: 0.35 }),
       Plot.dot(dots, { x: "x", y: "y", r: 1.8, symbol: (each) => SYMBOLS[each.lane.name], fill: (each) => COLOURS[each.lane.leg], fillOpacity: 0.4 }),
       shown.map((lane) => Plot.lineY(lines.filter((each) => each.lane === lane), { x: "x", y: "y", stroke: COLOURS[lane.leg], strokeWidth: 1.5, strokeDasharray: lane.name === "GPU events" ? "2 3" : null })),
@@ -110,7 +113,14 @@ const clock = (chart, width) => {
 
 // -- rows with intervals: speedups, memory, energy --
 
-const rows = (chart, width, { bars, colour, log = false, unit, one = false }) => {
+// A limit's text stands beside its line where there is room, or below it, and stays inside the chart.
+const beside = (value, [low, high], log, bars) => {
+  const part = log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+  if (bars) return part > 0.6 ? { textAnchor: "end", dx: -6 } : { textAnchor: "start", dx: 6 };
+  return { dy: 7, textAnchor: part > 0.75 ? "end" : part < 0.25 ? "start" : "middle" };
+};
+
+const rows = (chart, width, { bars, colour, log = false, one = false }) => {
   const names = chart.rows.map((row) => row.name);
   const limits = (chart.limits ?? []).map((each) => ({ ...each, y: names.indexOf(each.row) }));
   const ends = chart.rows.filter((row) => row.interval);
@@ -120,19 +130,19 @@ const rows = (chart, width, { bars, colour, log = false, unit, one = false }) =>
   const of = (row) => COLOURS[row.leg] ?? colour;
   const inside = (each, fallback) => (each === null ? fallback : each);
   return drawn(chart.alt, width, {
-    height: 36 + names.length * 52,
-    marginTop: 18,
+    height: 30 + names.length * (bars ? 46 : limits.length ? 82 : 58),
+    marginTop: 12,
     x: { type: log ? "log" : "linear", domain },
     y: { axis: null, domain: [-0.62, names.length - 0.45], reverse: true },
     marks: [
-      ...axisX(log, unit, width),
+      ...axisX(log, width),
       one ? Plot.ruleX([1], { strokeOpacity: 0.5, strokeDasharray: "3 3" }) : null,
       bars ? Plot.rect(chart.rows, { x1: domain[0], x2: "value", y1: (_, i) => i - 0.07, y2: (_, i) => i + 0.2, fill: of, fillOpacity: 0.3 }) : null,
       Plot.dot(dots, { x: "x", y: "y", r: 2.2, fill: colour, fillOpacity: 0.4 }),
       Plot.link(ends, { x1: (row) => inside(row.interval[0], domain[0]), x2: (row) => inside(row.interval[1], domain[1]), y1: (row) => names.indexOf(row.name) + (bars ? 0.065 : 0.24), y2: (row) => names.indexOf(row.name) + (bars ? 0.065 : 0.24), stroke: of, strokeWidth: 2 }),
-      Plot.dot(chart.rows, { x: "value", y: (row) => names.indexOf(row.name) + (bars ? 0.065 : 0.24), r: 4, fill: of }),
+      Plot.dot(bars ? ends : chart.rows, { x: "value", y: (row) => names.indexOf(row.name) + (bars ? 0.065 : 0.24), r: 4, fill: of }),
       limits.map((each) => Plot.link([each], { x1: "value", x2: "value", y1: each.y - 0.22, y2: each.y + 0.36, stroke: "currentColor", strokeWidth: 1.5 })),
-      limits.map((each) => Plot.text([each], { x: "value", y: each.y + 0.36, text: "text", dy: 6, fontSize: 10.5, textAnchor: (domain[1] - each.value) * 4 < domain[1] - domain[0] ? "end" : (each.value - domain[0]) * 4 < domain[1] - domain[0] ? "start" : "middle" })),
+      limits.map((each) => Plot.text([each], { x: "value", y: each.y + (bars ? 0.065 : 0.34), text: "text", fontSize: 10.5, ...HALO, ...beside(each.value, domain, log, bars) })),
       chart.rows.map((row, place) => label(`${row.name}   ${row.text}${row.words ? `   ${row.words}` : ""}`, place - 0.4)),
     ].filter(Boolean),
   });
@@ -142,6 +152,7 @@ const rows = (chart, width, { bars, colour, log = false, unit, one = false }) =>
 
 const si = Plot.format("~s");
 const number = Plot.format(".4~g");
+const tens = (format) => (value) => (Math.abs(Math.log10(value) % 1) < 1e-9 ? format(value) : "");
 
 const roofline = (chart, width) => {
   const [x, y] = chart.point;
@@ -155,14 +166,13 @@ const roofline = (chart, width) => {
     marks: [
       Plot.gridX({ ...GRID, ticks: 5 }),
       Plot.gridY({ ...GRID, ticks: 5 }),
-      Plot.axisX({ label: "FLOP/B", labelAnchor: "right", labelArrow: "none", tickSize: 0, ticks: 5, tickFormat: "~g" }),
-      Plot.axisY({ label: "FLOP/s", labelAnchor: "top", labelArrow: "none", tickSize: 0, ticks: 5, tickFormat: si }),
+      Plot.axisX({ label: "FLOP/B", labelAnchor: "right", labelArrow: "none", tickSize: 0, ticks: 5, tickFormat: tens(Plot.format("~g")) }),
+      Plot.axisY({ label: "FLOP/s", labelAnchor: "top", labelArrow: "none", tickSize: 0, ticks: 5, tickFormat: tens(si) }),
       Plot.line(chart.roof, { stroke: "currentColor", strokeWidth: 1.75 }),
       Plot.link([chart], { x1: x, x2: x, y1: y, y2: "ceiling", stroke: "var(--gpu)", strokeDasharray: "3 3" }),
       Plot.dot([chart.point], { r: 5, fill: "var(--gpu)" }),
-      Plot.text([chart.labels[1]], { x: () => right, y: () => top, text: (each) => each, textAnchor: "end", dy: -8 }),
-      Plot.text([chart.labels[0]], { x: () => left, y: () => low, text: (each) => each, textAnchor: "start", dx: 8, dy: width < 420 ? 24 : 14 }),
-      Plot.text([chart.text], { x: () => x, y: () => y, text: (each) => each, fontWeight: 600, textAnchor: x > ridge[0] ? "end" : "start", dx: x > ridge[0] ? -9 : 9, dy: 12 }),
+      Plot.text([chart.labels[1]], { x: () => right, y: () => top, text: (each) => each, textAnchor: "end", dy: -9, ...HALO }),
+      Plot.text([chart.labels[0]], { x: () => Math.sqrt(left * ridge[0]), y: () => Math.sqrt(low * top), text: (each) => each, textAnchor: "start", dx: 10, dy: 10, ...HALO }),
     ],
   });
 };
@@ -193,11 +203,11 @@ const sweepTimes = (chart, width) => {
       Plot.gridX({ ...GRID, ticks: 5 }),
       Plot.gridY({ ...GRID, ticks: 5 }),
       Plot.axisX({ label: chart.parameter, labelAnchor: "right", labelArrow: "none", tickSize: 0, ticks: Math.max(3, width / 110), tickFormat: "~s" }),
-      Plot.axisY({ label: chart.unit, labelAnchor: "top", labelArrow: "none", tickSize: 0, ticks: 5, tickFormat: "~g" }),
+      Plot.axisY({ label: null, tickSize: 0, ticks: 5, tickFormat: tens(si) }),
       legs.map(([leg]) => (chart.curves?.[leg] ? Plot.line(chart.curves[leg], { stroke: COLOURS[leg], strokeWidth: 1.5 }) : null)),
       legs.map(([leg, each]) => Plot.ruleX(each.filter((point) => point[2] !== null), { x: "0", y1: "2", y2: "3", stroke: COLOURS[leg], strokeWidth: 2 })),
       legs.map(([leg, each]) => Plot.dot(each, { x: "0", y: "1", r: 3.5, fill: COLOURS[leg], symbol: leg === "cpu" ? "square" : "circle", title: (point) => `${leg.toUpperCase()}, ${chart.parameter} = ${point[0]}: ${point[1]} ${chart.unit}` })),
-      legs.map(([leg, each]) => Plot.text(each.slice(-1), { x: "0", y: "1", text: () => leg.toUpperCase(), fill: COLOURS[leg], fontWeight: 600, textAnchor: "end", dx: -8, dy: leg === "cpu" ? -10 : 12 })),
+      legs.map(([leg, each]) => Plot.text(each.slice(-1), { x: "0", y: "1", text: () => leg.toUpperCase(), fill: COLOURS[leg], fontWeight: 600, textAnchor: "end", dx: -8, dy: leg === "cpu" ? -10 : 15, ...HALO, fill: COLOURS[leg] })),
     ].flat().filter(Boolean),
   });
 };
@@ -241,7 +251,7 @@ const past = (chart, width, runs) => {
     y: { domain: extent([...every.map((each) => each.y), chart.value * 1.1, chart.value / 1.1], false) },
     marks: [
       Plot.gridY({ ...GRID, ticks: 4 }),
-      Plot.axisY({ label: chart.unit, labelAnchor: "top", labelArrow: "none", tickSize: 0, ticks: 4 }),
+      Plot.axisY({ label: null, tickSize: 0, ticks: 4 }),
       Plot.axisX({ label: null, tickSize: 0, ticks, tickFormat: (x) => runs[x][0].split(",")[0] }),
       (chart.levels ?? []).map(([x1, x2, y]) => Plot.link([0], { x1: x1 - 0.5, x2: x2 + 0.5, y1: y, y2: y, stroke: "currentColor", strokeOpacity: 0.35, strokeWidth: 5 })),
       (chart.changes ?? []).map(([x, text]) => [

@@ -5,7 +5,6 @@ Every chart has a text that says the same, for those who do not see it.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -267,5 +266,3 @@ def _of(kind: Kind, wanted: Sequence[tuple[str, str, str]]) -> str | None:
 
 def _with_interval(text: str, interval: str) -> str:
     return f"{text} ({interval})" if interval else text
-
-

@@ -30,24 +30,24 @@ const figuresOf = (workload) => {
     const lanes = charts.times.lanes;
     const reduced = lanes.filter((lane) => lane.of).map((lane) => `of ${lane.name} the extremes and the median of ${lane.of} samples a round`);
     const note = el("p", {}, "Dots are samples, the first round on top; below them median, quartiles and range", reduced.length ? `; ${reduced.join(", ")}` : "", ".");
-    made.push(figure("Time per call", charts.times.log ? "logarithmic" : "", (width) => times(charts.times, width), "", note));
+    made.push(figure(`Time per call, ${charts.times.unit}`, charts.times.log ? "logarithmic" : "", (width) => times(charts.times, width), "", note));
     const clocks = charts.times.clock;
     if (lanes.some((lane) => lane.rounds.length > 1)) {
       const untold = clocks?.doubt && !clocks.slow ? `${clocks.doubt}. Which rounds is not known.` : clocks?.doubt ?? "";
-      made.push(figure("Over rounds", "against each leg’s own median", (width) => [rounds(charts.times, width), ...(clocks?.values ? [el("p", {}, `Clock, ${clocks.unit}${clocks.words ? `, ${clocks.words}` : ""}`), clock(clocks, width)] : [])], "", [legend(lanes), untold ? el("p", {}, untold) : null]));
+      made.push(figure("Over rounds, %", "against each leg’s own median", (width) => [rounds(charts.times, width), ...(clocks?.values ? [el("p", {}, `Clock, ${clocks.unit}${clocks.words ? `, ${clocks.words}` : ""}`), clock(clocks, width)] : [])], "", [legend(lanes), untold ? el("p", {}, untold) : null]));
     }
   }
-  if (charts.ratios) made.push(figure("Speedup", "each round, and the 95% interval", (width) => rows(charts.ratios, width, { colour: "var(--gpu)", log: charts.ratios.log, unit: "×", one: true })));
-  if (charts.memory) made.push(figure("Memory", "", (width) => rows(charts.memory, width, { bars: true, colour: "var(--gpu)", unit: charts.memory.unit })));
-  if (charts.energy) made.push(figure("Energy per call", "with the 95% interval", (width) => rows(charts.energy, width, { bars: true, colour: "var(--gpu)", unit: charts.energy.unit }), "", charts.energy.power ? el("p", {}, `Mean power of the board: ${charts.energy.power}`) : null));
-  if (charts.roofline && !charts.roofline.unavailable) made.push(figure("Roofline", charts.roofline.bound, (width) => roofline(charts.roofline, width), charts.roofline.words, charts.roofline.sources ? el("p", {}, `Peaks: ${charts.roofline.sources}`) : null));
+  if (charts.ratios) made.push(figure("Speedup, ×", "each round, and the 95% interval", (width) => rows(charts.ratios, width, { colour: "var(--gpu)", log: charts.ratios.log, one: true })));
+  if (charts.memory) made.push(figure(`Memory, ${charts.memory.unit}`, "", (width) => rows(charts.memory, width, { bars: true, colour: "var(--gpu)" })));
+  if (charts.energy) made.push(figure(`Energy per call, ${charts.energy.unit}`, "with the 95% interval", (width) => rows(charts.energy, width, { bars: true, colour: "var(--gpu)" }), "", charts.energy.power ? el("p", {}, `Mean power of the board: ${charts.energy.power}`) : null));
+  if (charts.roofline && !charts.roofline.unavailable) made.push(figure("Roofline", `${charts.roofline.text}; ${charts.roofline.bound}`, (width) => roofline(charts.roofline, width), charts.roofline.words, charts.roofline.sources ? el("p", {}, `Peaks: ${charts.roofline.sources}`) : null));
   if (charts.sweep) {
     const swept = charts.sweep;
-    made.push(figure(`Sweep over ${swept.parameter}`, swept.told, (width) => sweepTimes(swept, width), swept.words, el("p", {}, `${[...(swept.growth ?? []), ...(swept.lacking ?? [])].join("; ")}.`)));
-    if (swept.speedups) made.push(figure(`Speedup over ${swept.parameter}`, "", (width) => sweepSpeedup(swept, width), swept.words));
+    made.push(figure(`Time over ${swept.parameter}, ${swept.unit}`, swept.told, (width) => sweepTimes(swept, width), swept.words, el("p", {}, `${[...(swept.growth ?? []), ...(swept.lacking ?? [])].join("; ")}.`)));
+    if (swept.speedups) made.push(figure(`Speedup over ${swept.parameter}, ×`, "", (width) => sweepSpeedup(swept, width), swept.words));
   }
   for (const chart of workload.history ?? []) {
-    made.push(figure(`${chart.title} over runs`, (chart.changes ?? []).map((each) => `${each[1]} since ${data.runs[each[0]][0]}`).join("; "), (width) => past(chart, width, data.runs), "", el("p", {}, [chart.others ? "Open circles were measured under other conditions. " : "", chart.problem ? `${chart.problem}.` : ""].join("").trim())));
+    made.push(figure(`${chart.title[0].toUpperCase()}${chart.title.slice(1)} over runs, ${chart.unit}`, (chart.changes ?? []).map((each) => `${each[1]} since ${data.runs[each[0]][0]}`).join("; "), (width) => past(chart, width, data.runs), "", el("p", {}, [chart.others ? "Open circles were measured under other conditions. " : "", chart.problem ? `${chart.problem}.` : ""].join("").trim())));
   }
   return made;
 };

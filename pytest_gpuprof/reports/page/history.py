@@ -6,7 +6,7 @@ Writing a page is a pure function of a document, so what was before becomes a pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gpuprof.budgets.kinds import kinds_by_figure
 from pytest_gpuprof.core.errors import StoreError, Unavailable
@@ -15,7 +15,9 @@ from pytest_gpuprof.reports.page.telling import Apart, Scale, quantity, without_
 from pytest_gpuprof.reports.trend import steps
 from pytest_gpuprof.reports.workloads import Workload
 from pytest_gpuprof.storage.conditions import conditions_of, key_of
-from pytest_gpuprof.storage.store import Store
+
+if TYPE_CHECKING:  # whoever writes a page need not have a database
+    from pytest_gpuprof.storage.store import Store
 
 __all__ = ["FIGURES", "MOST_RUNS", "history_of", "runs_of", "with_history"]
 
@@ -134,9 +136,7 @@ def _chart(name: str, series: Sequence[tuple[int, str, Mapping[str, float]]], ow
             "values": near.all(value for *_, value in measured),
             "step": near.step,
             "others": [place for place, key, _ in measured if key != own],
-            "levels": [
-                [same[edges[i]][0], same[edges[i + 1] - 1][0], scale(level)] for i, level in enumerate(levels)
-            ],
+            "levels": [[same[edges[i]][0], same[edges[i + 1] - 1][0], scale(level)] for i, level in enumerate(levels)],
             "changes": [[same[step.index][0], text] for step, text in zip(changes, told, strict=True)],
             "problem": problem,
             "alt": f"{kind.title} over {len(measured)} runs, now {quantity(now, kind.unit)}; "

@@ -41,7 +41,9 @@ def tag(name: str, *children: Child, **attributes: str | None) -> Markup:
     '<b class="x">a &lt; b</b>'
     """
     named = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{_text(value)}"' for key, value in attributes.items() if value is not None
+        f' {key.rstrip("_").replace("_", "-")}="{_text(value)}"'
+        for key, value in attributes.items()
+        if value is not None
     )
     if name in _VOID and not children:
         return Markup(f"<{name}{named}/>")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_gpuprof.reports.page.content import Content
 from pytest_gpuprof.reports.page.facts import Device
@@ -19,10 +19,13 @@ def overview(content: Content) -> Markup:
     return joined(
         tag("h1", content.title),
         *(tag("p", sentence, class_="banner", role="note") for sentence in content.banner),
-        _verdicts(content.counts),
-        _pairs(content.about, "about"),
-        _devices(content),
-        _comparison(content),
+        tag(
+            "div",
+            _verdicts(content.counts),
+            _pairs([*_devices(content.devices), *content.about, *_compared(content.comparison)], "about"),
+            class_="two",
+        ),
+        _gone(content.comparison[1:]),
         _environment(content),
     )
 
@@ -31,7 +34,15 @@ def filters(content: Content) -> Markup:
     """Return a button for each way in which workloads stand, with their number."""
     return joined(
         *(
-            tag("button", icon(outcome), outcome, tag("b", str(number)), type="button", data_show=outcome, aria_pressed="false")
+            tag(
+                "button",
+                icon(outcome),
+                outcome,
+                tag("b", str(number)),
+                type="button",
+                data_show=outcome,
+                aria_pressed="false",
+            )
             for outcome, number in content.standings.items()
         )
     )
@@ -42,7 +53,8 @@ def _verdicts(counts: Mapping[str, int]) -> Markup:
     order = [*_ORDER, *(name for name in counts if name not in _ORDER)]
     known = [(name, counts[name]) for name in order if name in counts]
     numbers = [
-        tag("div", tag("dt", icon(name), name), tag("dd", str(number)), class_=_class(name, number)) for name, number in known
+        tag("div", tag("dt", icon(name), name), tag("dd", str(number)), class_=_class(name, number))
+        for name, number in known
     ]
     return tag("section", tag("h2", "Budgets"), tag("dl", *numbers, class_="counts"), _bar(known), aria_label="Budgets")
 
@@ -58,38 +70,41 @@ def _bar(known: list[tuple[str, int]]) -> Markup:
         if number:
             width = 1000 * number / total
             parts.append(
-                tag("rect", x=f"{at:.1f}", y="0", width=f"{max(width - 2, 1):.1f}", height="8", class_=name.replace(" ", "-"))
+                tag(
+                    "rect",
+                    x=f"{at:.1f}",
+                    y="0",
+                    width=f"{max(width - 2, 1):.1f}",
+                    height="8",
+                    class_=name.replace(" ", "-"),
+                )
             )
             at += width
     return tag("svg", *parts, class_="bar", viewBox="0 0 1000 8", preserveAspectRatio="none", aria_hidden="true")
 
 
 def _pairs(pairs: Iterable[tuple[str, str]], class_: str) -> Markup:
-
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in pairs), class_=class_)
 
 
-def _devices(content: Content) -> Markup | None:
-    if not content.devices:
-        return None
-    lines = [tag("li", tag("b", each.label), " ", tag("small", ", ".join(_of(each)))) for each in content.devices]
-    return tag("ul", *lines, class_="devices")
+_KINDS = {"gpu": "GPU", "stand-in": "In place of a GPU", "cpu": "CPU"}
 
 
-def _of(device: Device) -> Iterator[str]:
-    yield device.id
-    yield device.kind if device.kind != "gpu" else "GPU"
-    yield device.backend
-    if device.memory:
-        yield device.memory
-    yield f"{device.workloads} workload{'s' if device.workloads != 1 else ''}"
+def _devices(devices: Sequence[Device]) -> Iterator[tuple[str, Markup]]:
+    for each in devices:
+        more = (each.id, each.backend, each.memory, f"{each.workloads} workload{'s' if each.workloads != 1 else ''}")
+        parts = dict.fromkeys(part for part in more if part and not each.id.startswith(f"{part}:"))
+        yield _KINDS[each.kind], joined(each.label, " ", tag("small", ", ".join(parts)))
 
 
-def _comparison(content: Content) -> Markup | None:
-    if not content.comparison:
-        return None
-    first, *gone = content.comparison
-    return tag("section", tag("h2", "Comparison"), tag("p", first), tag("ul", *(tag("li", each) for each in gone)))
+def _compared(comparison: Sequence[str]) -> Iterator[tuple[str, str]]:
+    if comparison:
+        yield "Comparison", comparison[0]
+
+
+def _gone(gone: Sequence[str]) -> Markup | None:
+    """Return what the reference has and the run has not: nobody may overlook it."""
+    return tag("ul", *(tag("li", each) for each in gone), class_="gone") if gone else None
 
 
 def _environment(content: Content) -> Markup:

@@ -23,8 +23,12 @@ def roofline(profile: Profile) -> dict[str, Any] | None:
         return None
     intensity = profile.ratio("intensity")
     rates = {name: profile.ratio(name) for name in ("device_flop_rate", "flop_rate")}
-    over, rate = next(((n, each) for n, each in rates.items() if each.value is not None), ("flop_rate", rates["flop_rate"]))
-    peaks = {what: profile.peaks.get(what) or Reading.unavailable("nobody looked for it") for what in ("flops", "bytes")}
+    over, rate = next(
+        ((n, each) for n, each in rates.items() if each.value is not None), ("flop_rate", rates["flop_rate"])
+    )
+    peaks = {
+        what: profile.peaks.get(what) or Reading.unavailable("nobody looked for it") for what in ("flops", "bytes")
+    }
     for what, part in (
         ("its arithmetic intensity", intensity),
         ("its FLOP rate", rate),

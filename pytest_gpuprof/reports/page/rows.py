@@ -23,8 +23,8 @@ _FIGURES: Final[Mapping[str, str]] = {
     "gpu_time": "GPU",
     "gpu_memory": "GPU memory",
     "energy": "Energy",
-    "compute_utilization": "Of peak FLOP/s",
-    "bandwidth_utilization": "Of peak bandwidth",
+    "compute_utilization": "of peak FLOP/s",
+    "bandwidth_utilization": "of peak B/s",
 }
 """Columns that are shown if any row has something to say in them."""
 
@@ -61,7 +61,7 @@ def table_of(found: Sequence[Workload]) -> Table:
     shown = [name for name in _FIGURES if any(name in each for each in figures)]
     devices = {str(each.profile.gpu.device.id) for each in found if each.profile.gpu.device is not None}
     heads = ["Verdict", "Workload", "Headroom", *(_FIGURES[name] for name in shown)]
-    kinds = ["v", "w", "h", *("n" for _ in shown)]
+    kinds = ["v", "w", "h", *(_kind(name) for name in shown)]
     if len(devices) > 1:
         heads, kinds = [*heads, "On"], [*kinds, "o"]
     rows, keys = [], []
@@ -69,7 +69,9 @@ def table_of(found: Sequence[Workload]) -> Table:
         verdict = worst(each.profile)
         place = None if verdict is None else place_of(verdict)
         on = "" if each.profile.gpu.device is None else str(each.profile.gpu.device.id)
-        rows.append(_row(number, each, verdict, place, [(_FIGURES[n], has.get(n)) for n in shown], on if "o" in kinds else None))
+        rows.append(
+            _row(number, each, verdict, place, [(name, has.get(name)) for name in shown], on if "o" in kinds else None)
+        )
         keys.append(
             [
                 OUTCOMES.index(standing(each.profile)),
@@ -81,6 +83,11 @@ def table_of(found: Sequence[Workload]) -> Table:
         )
     head = joined(*(_head(*each) for each in zip(heads, kinds, strict=True)))
     return Table(tag("tr", head), joined(*rows), [list(column) for column in zip(*keys, strict=True)])
+
+
+def _kind(figure: str) -> str:
+    """Return how a column is shown: the utilizations only where there is much room, as they are told below the row."""
+    return "n wide" if figure.endswith("utilization") else "n"
 
 
 def _head(title: str, kind: str) -> Markup:
@@ -101,7 +108,7 @@ def _row(
         tag("td", icon(outcome), tag("span", outcome), class_="v"),
         tag("th", *_name(workload), _why(verdict), class_="w", scope="row"),
         tag("td", *_headroom(verdict, place), class_="h"),
-        *(_figure(title, shown, workload) for title, shown in figures),
+        *(_figure(name, shown, workload) for name, shown in figures),
         None if on is None else tag("td", on, class_="o"),
         class_=outcome.replace(" ", "-"),
         data_n=str(number),
@@ -172,9 +179,10 @@ def _s(number: float) -> str:
 # -- figures ------------------------------------------------------------------------------------------------------
 
 
-def _figure(title: str, shown: ShownFigure | None, workload: Workload) -> Markup:
+def _figure(name: str, shown: ShownFigure | None, workload: Workload) -> Markup:
+    title, kind = _FIGURES[name], _kind(name)
     if shown is None:
-        return tag("td", "–", class_="n", data_t=title)
+        return tag("td", "–", class_=f"{kind} none", data_t=title)
     words = ", ".join(shown.words)
     spread = _noise(shown, workload) or interval_text(shown.figure.interval, shown.unit)
     return tag(
@@ -182,7 +190,7 @@ def _figure(title: str, shown: ShownFigure | None, workload: Workload) -> Markup
         quantity(shown.figure.value, shown.unit).replace(" ", "\u202f"),
         tag("small", spread) if spread else None,
         tag("em", words) if words else None,
-        class_="n",
+        class_=kind,
         data_t=title,
     )
 

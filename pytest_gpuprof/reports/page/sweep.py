@@ -25,9 +25,11 @@ def sweep(found: Mapping[str, Any] | None, words: str) -> dict[str, Any] | None:
     points: Sequence[Mapping[str, Any]] = (found or {}).get("points") or ()
     if found is None or not points:
         return None
-    sizes = [float(point["size"]) for point in points]
     scale = Scale([part["value"] for each in points for leg in ("cpu", "gpu") if "value" in (part := each[leg])], "s")
-    legs = {leg: [_point(each["size"], each[leg], scale) for each in points if "value" in each[leg]] for leg in ("cpu", "gpu")}
+    legs = {
+        leg: [_point(each["size"], each[leg], scale) for each in points if "value" in each[leg]]
+        for leg in ("cpu", "gpu")
+    }
     ratio = Scale((), "x")
     speedups = [_point(each["size"], each["speedup"], ratio) for each in points if "value" in each.get("speedup", {})]
     lacking = [
@@ -44,7 +46,7 @@ def sweep(found: Mapping[str, Any] | None, words: str) -> dict[str, Any] | None:
             "parameter": str(found["parameter"]),
             "unit": scale.suffix,
             "legs": legs,
-            "curves": {leg: _curve(found.get(f"{leg}_growth") or {}, sizes, scale) for leg in ("cpu", "gpu")},
+            "curves": {leg: _curve(found.get(f"{leg}_growth") or {}, legs[leg], scale) for leg in ("cpu", "gpu")},
             "speedups": speedups,
             "crossover": rounded(crossing.get("value")),
             "band": [rounded(each) for each in crossing["interval"]] if crossing.get("interval") else None,
@@ -62,8 +64,10 @@ def _point(size: float, part: Mapping[str, Any], scale: Scale) -> list[Any]:
     return [size, scale(part["value"]), scale(low), scale(high)]
 
 
-def _curve(growth: Mapping[str, Any], sizes: Sequence[float], scale: Scale) -> list[list[Any]] | None:
-    if "exponent" not in growth or min(sizes) <= 0:
+def _curve(growth: Mapping[str, Any], points: Sequence[Sequence[float]], scale: Scale) -> list[list[Any]] | None:
+    """Return the fitted curve as far as the leg was measured: beyond that it is a guess."""
+    sizes = [point[0] for point in points]
+    if "exponent" not in growth or len(sizes) < 2 or min(sizes) <= 0:
         return None
     low, high = math.log(min(sizes)), math.log(max(sizes))
     drawn = [math.exp(low + (high - low) * step / _STEPS) for step in range(_STEPS + 1)]
@@ -85,4 +89,6 @@ def _crossover(parameter: str, crossing: Mapping[str, Any]) -> str:
     if crossing.get("value") is None:
         return f"from which {parameter} on the GPU is faster is unavailable, because {crossing.get('unavailable')}"
     spread = interval_text(crossing.get("interval"), "1")
-    return f"the GPU is faster from {parameter} = {quantity(crossing['value'], '1')} on{f' ({spread})' if spread else ''}"
+    return (
+        f"the GPU is faster from {parameter} = {quantity(crossing['value'], '1')} on{f' ({spread})' if spread else ''}"
+    )

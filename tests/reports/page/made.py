@@ -49,18 +49,33 @@ THROTTLED = Caution(
     frozenset({"gpu", "reference"}),
 )
 
-NAMES = ("attention", "matmul", "conv2d", "layer_norm", "softmax", "fft", "sort", "scatter_add", "embedding", "prefix_sum")
+NAMES = (
+    "attention",
+    "matmul",
+    "conv2d",
+    "layer_norm",
+    "softmax",
+    "fft",
+    "sort",
+    "scatter_add",
+    "embedding",
+    "prefix_sum",
+)
 FOLDERS = ("kernels", "models", "training", "data")
 
 
-def _rounds(rng: random.Random, seconds: float, noise: float, *, count: int, slow: Sequence[int], gpu: bool) -> tuple[Round, ...]:
+def _rounds(
+    rng: random.Random, seconds: float, noise: float, *, count: int, slow: Sequence[int], gpu: bool
+) -> tuple[Round, ...]:
     made = []
     for index in range(count):
         drift = math.exp(noise * rng.gauss(0, 1)) * (FULL_HZ / LOW_HZ if index in slow and gpu else 1.0)
         wall = tuple(seconds * drift * math.exp(noise / 2 * rng.gauss(0, 1)) for _ in range(5 if gpu else 3))
         samples = {"wall_time": wall}
         if gpu:
-            samples["device_time"] = tuple(0.93 * seconds * drift * math.exp(noise / 3 * rng.gauss(0, 1)) for _ in range(20))
+            samples["device_time"] = tuple(
+                0.93 * seconds * drift * math.exp(noise / 3 * rng.gauss(0, 1)) for _ in range(20)
+            )
             clock = LOW_HZ if index in slow else FULL_HZ - 15e6 * rng.randrange(3)
             samples["sm_clock"] = (clock,)
         made.append(Round(index, index % 2, 40, samples, {"wall_time": 0.0004}))
@@ -88,7 +103,9 @@ def _sweep(rng: random.Random) -> dict[str, Any]:
         cpu, gpu = 2e-6 + 3e-11 * size**2.7, 9e-5 + 4e-13 * size**2.9
         measured = {"size": size, "cpu": part(cpu), "gpu": part(gpu), "speedup": part(cpu / gpu)}
         if size == 4096:
-            measured |= dict.fromkeys(("cpu", "speedup"), {"unavailable": "one call of the CPU leg takes longer than the time left"})
+            measured |= dict.fromkeys(
+                ("cpu", "speedup"), {"unavailable": "one call of the CPU leg takes longer than the time left"}
+            )
         points.append(measured)
     return {
         "parameter": "n",
@@ -125,12 +142,23 @@ def one(
         "temperature": Reading(61.0, quality="simulated"),
     }
     if number % 3:
-        readings |= {"energy": _around(joules, 0.03), "net_energy": _around(joules * 0.7, 0.06), "power": _around(240, 0.02)}
+        readings |= {
+            "energy": _around(joules, 0.03),
+            "net_energy": _around(joules * 0.7, 0.06),
+            "power": _around(240, 0.02),
+        }
         readings |= {"package_energy": _around(joules * 0.25, 0.05)}
     else:
         readings["energy"] = Reading.unavailable("this simulated card has no energy counter")
-    gpu = _leg("gpu", CARD, gpu_rounds, readings) if has_gpu else Measurement.absent("gpu", "torch finds no GPU here", "no device")
-    host = {"memory": Reading(memory * 0.4, quality="simulated"), "package_energy": _around(joules * speedup * 0.5, 0.05)}
+    gpu = (
+        _leg("gpu", CARD, gpu_rounds, readings)
+        if has_gpu
+        else Measurement.absent("gpu", "torch finds no GPU here", "no device")
+    )
+    host = {
+        "memory": Reading(memory * 0.4, quality="simulated"),
+        "package_energy": _around(joules * speedup * 0.5, 0.05),
+    }
     cautions: tuple[Caution, ...] = (THROTTLED,) if slow else ()
     if has_gpu:
         clocks = [Reading(each.samples["sm_clock"][0]) for each in gpu_rounds]
@@ -152,7 +180,7 @@ def one(
         ),
         threads=16,
         flops=flops,
-        bytes=None if flops is None else flops / rng.choice((2, 12, 90)),
+        bytes=None if flops is None else flops / rng.choice((16, 40, 200)),
         items=64.0 if number % 2 else None,
         peaks=PEAKS,
         params={"n": 2 ** (6 + number % 7), "dtype": "float32"},
@@ -174,7 +202,10 @@ def one(
         test=f"tests/{FOLDERS[number % len(FOLDERS)]}/test_{NAMES[number % len(NAMES)]}.py::{case}#{number}",
     )
     failed = any(each.outcome == "missed" for each in verdicts)
-    record |= {"outcome": "failed" if failed else "passed", "location": {"file": "tests/test_it.py", "line": 10 + number}}
+    record |= {
+        "outcome": "failed" if failed else "passed",
+        "location": {"file": "tests/test_it.py", "line": 10 + number},
+    }
     if number % 8 == 2 and has_gpu:
         record["sweep"] = _sweep(rng)
     return record
@@ -222,7 +253,13 @@ def run_of(records: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
             "project": "example",
         },
         "machine": "212e4cfa3123",
-        "settings": {"devices": ["simulated:0"], "strict": False, "inconclusive": "warn", "unavailable": None, "workers": 0},
+        "settings": {
+            "devices": ["simulated:0"],
+            "strict": False,
+            "inconclusive": "warn",
+            "unavailable": None,
+            "workers": 0,
+        },
         "records": list(records),
     }
     return {**made, "counts": counts([each.row for each in workloads(made)], 3), **more}
@@ -232,5 +269,7 @@ def many(count: int = 200, *, runs: int = 49, seed: int = 7) -> dict[str, Any]:
     """Return a run of so many workloads, 24 rounds of several samples each, with as many earlier runs as are shown."""
     rng = random.Random(seed)
     records = [one(number, rng, has_gpu=number % 13 != 12) for number in range(count)]
-    document = run_of(records, comparison={"reference": "baseline", "changes": {"regressed": 2, "same": 31}, "gone": []})
+    document = run_of(
+        records, comparison={"reference": "baseline", "changes": {"regressed": 2, "same": 31}, "gone": []}
+    )
     return {**document, "history": _history(records, rng, runs)} if runs else document
