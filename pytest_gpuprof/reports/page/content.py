@@ -69,7 +69,7 @@ def content_of(document: Mapping[str, Any]) -> Content:
     lacking = (document.get("history") or {}).get("unavailable", "")
     data = {
         "runs": runs_of(document) if told else [],
-        "lacking": f"history is unavailable, because {lacking}" if lacking else "",
+        "lacking": lacking,
         "workloads": [
             {**opened(each, identity, state), "history": told.get((str(each.record["test"]), each.profile.name), [])}
             for each in found

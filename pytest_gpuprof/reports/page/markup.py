@@ -61,10 +61,10 @@ def _text(text: str) -> str:
 
 
 def json_of(value: Any) -> Markup:
-    """Return JSON that is safe inside a script element.
+    r"""Return JSON that is safe inside a script element.
 
-    >>> json_of({"a": "</script>"})
-    '{"a":"\\\\u003c/script\\\\u003e"}'
+    >>> print(json_of({"a": "</script>"}))
+    {"a":"\u003c/script\u003e"}
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(_IN_SCRIPT.sub(lambda found: f"\\u{ord(found[0]):04x}", text))

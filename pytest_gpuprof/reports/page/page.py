@@ -1,7 +1,7 @@
 """The report page: a run document as one HTML file that needs nothing else. Pure, but for reading our own parts.
 
-Nothing from outside can run in it or be fetched by it: all text is escaped by :mod:`~pytest_gpuprof.reports.page.markup`,
-and its security policy lets only our own scripts and style in, by their hashes, and no address at all.
+Nothing from outside can run in it or be fetched by it: all text is escaped (``markup``), and its security policy lets
+only our own scripts and styles in, by their hashes, and no address at all.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _headroom(verdict: Verdict | None, place: Place | None) -> tuple[Markup | st
 
 
 def _strip(place: Place) -> Markup:
-    """Return the figure with its interval against its limit, which is the line in the middle; inside is to the right."""
+    """Return the figure with its interval against its limit: the line in the middle. Inside is to the right."""
     at, low, high = (_x(each) for each in (place.ratio, place.low, place.high))
     beyond = abs(math.log(place.ratio)) > math.log(_WIDEST)
     mark = (

@@ -8,7 +8,7 @@ from typing import Any, Final
 __all__ = ["MARK", "shared"]
 
 MARK: Final = "~"
-"""What stands before the number of a shared text; text that begins with it itself is shared too, so none is mistaken."""
+"""What stands before the number of a shared text. Text that begins with it itself is shared too: none is mistaken."""
 
 _LEAST = 6
 """Shorter text is not longer than its number would be."""

@@ -1,4 +1,4 @@
-"""One workload as the page shows it when it is opened: sentences first, then figures, doubts and what is missing. Pure."""
+"""One workload as the page shows it when it is opened: verdicts, figures, doubts, and what is missing. Pure."""
 
 from __future__ import annotations
 

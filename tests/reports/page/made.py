@@ -1,4 +1,4 @@
-"""A run of many workloads made by hand, with everything that a page can show. Its verdicts are judged by the real rules.
+"""A run of many workloads made by hand, with everything that a page can show; the real rules judge it.
 
 The figures are said to be simulated: nothing here was measured on a GPU.
 """
@@ -103,9 +103,8 @@ def _sweep(rng: random.Random) -> dict[str, Any]:
         cpu, gpu = 2e-6 + 3e-11 * size**2.7, 9e-5 + 4e-13 * size**2.9
         measured = {"size": size, "cpu": part(cpu), "gpu": part(gpu), "speedup": part(cpu / gpu)}
         if size == 4096:
-            measured |= dict.fromkeys(
-                ("cpu", "speedup"), {"unavailable": "one call of the CPU leg takes longer than the time left"}
-            )
+            why = "one call of the CPU leg takes longer than the time left"
+            measured |= {name: {"unavailable": why} for name in ("cpu", "speedup")}
         points.append(measured)
     return {
         "parameter": "n",
