@@ -11,7 +11,8 @@ const at = (of, part) => of.value * (1 + part * of.step);
 const drawn = (alt, width, options) => {
   const chart = Plot.plot({ width, style: STYLE, marginLeft: 12, marginRight: 16, ...options });
   chart.setAttribute("role", "img");
-  chart.setAttribute("aria-label", alt);
+  chart.setAttribute("aria-label", alt); // the chart is told as a whole, and its parts are not
+  chart.querySelectorAll("g[aria-label]").forEach((part) => part.removeAttribute("aria-label"));
   return chart;
 };
 

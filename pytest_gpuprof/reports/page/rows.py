@@ -86,8 +86,10 @@ def table_of(found: Sequence[Workload]) -> Table:
 
 
 def _kind(figure: str) -> str:
-    """Return how a column is shown: the utilizations only where there is much room, as they are told below the row."""
-    return "n wide" if figure.endswith("utilization") else "n"
+    """Return how a column is shown: some only where there is room, as they are told below the row too."""
+    if figure.endswith("utilization"):
+        return "n wide"
+    return "n mid" if figure == "speedup_over_reference" else "n"
 
 
 def _head(title: str, kind: str) -> Markup:
