@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,7 +62,7 @@ class Export:
 
     format: str
     path: str
-    option: str
+    option: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ const folded = (title, ...content) => el("details", {}, el("summary", {}, title)
 const table = (pairs) => el("table", { class: "figures" }, el("tbody", {}, ...pairs.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value)))));
 
 const allFigures = (figures) =>
-  el("div", { class: "scrolls", role: "region", "aria-label": "All figures", tabindex: "0" }, el("table", { class: "figures" },
+  el("div", { class: "scrolls", role: "group", "aria-label": "All figures", tabindex: "0" }, el("table", { class: "figures" },
     el("thead", {}, el("tr", {}, ...["figure", "leg", "value", "95% interval", "rounds", "words"].map((head) => el("th", { scope: "col", class: head === "value" || head === "rounds" ? "q" : null }, head)))),
     el("tbody", {}, ...figures.map(([title, leg, value, interval, count, words]) =>
       el("tr", {}, el("th", { scope: "row" }, title), el("td", {}, leg), el("td", { class: "q" }, value), el("td", {}, interval), el("td", { class: "q" }, count), el("td", {}, words ? el("em", {}, words) : ""))))));

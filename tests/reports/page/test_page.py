@@ -189,7 +189,14 @@ def test_the_table_can_be_read_without_the_program() -> None:
     made = record(simulated=True, verdicts=[verdict("missed", sentence="GPU time 1 ms misses max_gpu_time 500 µs")])
     text = page_text(document(made)).partition("<script")[0]
     cells = re.sub(r"<[^>]+>", "|", text)
-    for told in ("missed", "test_a", "GPU time 1 ms misses max_gpu_time 500 µs", "20.1x", "derived, simulated", "1\u202fms"):
+    for told in (
+        "missed",
+        "test_a",
+        "GPU time 1 ms misses max_gpu_time 500 µs",
+        "20.1x",
+        "derived, simulated",
+        "1\u202fms",
+    ):
         assert told in cells, told
     assert "<noscript>" in text
 
