@@ -51,7 +51,7 @@ const times = (chart, width) => {
   const limits = (chart.limits ?? []).map((each) => ({ ...each, y: lanes.findIndex((lane) => lane.name === each.lane) }));
   const values = [...dots.map((each) => each.x), ...limits.map((each) => each.value)];
   return drawn(chart.alt, width, {
-    height: 40 + lanes.length * 66,
+    height: 40 + lanes.length * (limits.length ? 86 : 66),
     x: { type: chart.log ? "log" : "linear", domain: extent(values, chart.log) },
     y: { axis: null, domain: [-0.55, lanes.length - 0.55], reverse: true },
     marks: [
@@ -61,7 +61,7 @@ const times = (chart, width) => {
       Plot.link(lanes, { x1: (lane) => at(lane, lane.box[0]), x2: (lane) => at(lane, lane.box[4]), y1: (_, i) => i + 0.27, y2: (_, i) => i + 0.27, stroke: (lane) => COLOURS[lane.leg], strokeWidth: 1 }),
       Plot.dot(lanes, { x: (lane) => at(lane, lane.box[2]), y: (_, i) => i + 0.27, r: 3.5, fill: "var(--panel)", stroke: (lane) => COLOURS[lane.leg], strokeWidth: 2 }),
       limits.map((each) => Plot.link([each], { x1: "value", x2: "value", y1: each.y - 0.25, y2: each.y + 0.37, stroke: "currentColor", strokeWidth: 1.5 })),
-      limits.map((each) => Plot.text([each], { x: "value", y: each.y + 0.37, text: "text", dy: 7, fontSize: 10.5, textAnchor: "middle", ...HALO })),
+      limits.map((each) => Plot.text([each], { x: "value", y: each.y + 0.37, text: "text", fontSize: 10.5, ...HALO, ...beside(each.value, extent(values, chart.log), chart.log) })),
       lanes.map((lane, place) => label(`${lane.name}   ${lane.text}${lane.words ? `   ${lane.words}` : ""}`, place - 0.38)),
     ],
   });
@@ -160,14 +160,15 @@ const roofline = (chart, width) => {
   const [[left, low], ridge, [right, top]] = chart.roof;
   const floor = Math.min(low, y) / 2;
   return drawn(chart.alt, width, {
-    height: 240,
+    height: 250,
     marginLeft: 48,
+    marginBottom: 42,
     x: { type: "log", domain: [left, right] },
     y: { type: "log", domain: [floor, top * 4] },
     marks: [
       Plot.gridX({ ...GRID, ticks: 5 }),
       Plot.gridY({ ...GRID, ticks: 5 }),
-      Plot.axisX({ label: "FLOP/B", labelAnchor: "right", labelArrow: "none", tickSize: 0, ticks: 5, tickFormat: tens(Plot.format("~g")) }),
+      Plot.axisX({ label: "FLOP/B", labelAnchor: "right", labelArrow: "none", labelOffset: 38, tickSize: 0, ticks: 5, tickFormat: tens(Plot.format("~g")) }),
       Plot.axisY({ label: "FLOP/s", labelAnchor: "top", labelArrow: "none", tickSize: 0, ticks: 5, tickFormat: tens(si) }),
       Plot.line(chart.roof, { stroke: "currentColor", strokeWidth: 1.75 }),
       Plot.link([chart], { x1: x, x2: x, y1: y, y2: "ceiling", stroke: "var(--gpu)", strokeDasharray: "3 3" }),
@@ -195,15 +196,16 @@ const sweepTimes = (chart, width) => {
   const points = legs.flatMap(([, each]) => each);
   const every = [...points.flatMap((each) => each.slice(1)), ...Object.values(chart.curves ?? {}).flatMap((each) => (each ?? []).map((point) => point[1]))];
   return drawn(chart.alt, width, {
-    height: 250,
+    height: 260,
     marginLeft: 48,
+    marginBottom: 42,
     x: sized(chart, points),
     y: { type: "log", domain: extent(every.filter((each) => each !== null), true) },
     marks: [
       ...crossing(chart),
       Plot.gridX({ ...GRID, ticks: 5 }),
       Plot.gridY({ ...GRID, ticks: 5 }),
-      Plot.axisX({ label: chart.parameter, labelAnchor: "right", labelArrow: "none", tickSize: 0, ticks: Math.max(3, width / 110), tickFormat: "~s" }),
+      Plot.axisX({ label: chart.parameter, labelAnchor: "right", labelArrow: "none", labelOffset: 38, tickSize: 0, ticks: Math.max(3, width / 110), tickFormat: "~s" }),
       Plot.axisY({ label: null, tickSize: 0, ticks: 5, tickFormat: tens(si) }),
       legs.map(([leg]) => (chart.curves?.[leg] ? Plot.line(chart.curves[leg], { stroke: COLOURS[leg], strokeWidth: 1.5 }) : null)),
       legs.map(([leg, each]) => Plot.ruleX(each.filter((point) => point[2] !== null), { x: "0", y1: "2", y2: "3", stroke: COLOURS[leg], strokeWidth: 2 })),
@@ -215,15 +217,16 @@ const sweepTimes = (chart, width) => {
 
 const sweepSpeedup = (chart, width) =>
   drawn(`speedup over ${chart.parameter}; ${chart.told}`, width, {
-    height: 250,
-    marginLeft: 40,
+    height: 260,
+    marginLeft: 48,
+    marginBottom: 42,
     x: sized(chart, chart.speedups),
     y: { type: "log", domain: extent([...chart.speedups.flatMap((each) => each.slice(1)).filter((each) => each !== null), 1], true) },
     marks: [
       ...crossing(chart),
       Plot.gridX({ ...GRID, ticks: 5 }),
       Plot.gridY({ ...GRID, ticks: 5 }),
-      Plot.axisX({ label: chart.parameter, labelAnchor: "right", labelArrow: "none", tickSize: 0, ticks: Math.max(3, width / 110), tickFormat: "~s" }),
+      Plot.axisX({ label: chart.parameter, labelAnchor: "right", labelArrow: "none", labelOffset: 38, tickSize: 0, ticks: Math.max(3, width / 110), tickFormat: "~s" }),
       Plot.axisY({ label: null, tickSize: 0, ticks: 5, tickFormat: (each) => `${Plot.format("~g")(each)}×` }),
       Plot.ruleY([1], { strokeDasharray: "3 3", strokeOpacity: 0.6 }),
       Plot.ruleX(chart.speedups.filter((point) => point[2] !== null), { x: "0", y1: "2", y2: "3", stroke: "var(--gpu)", strokeWidth: 2 }),

@@ -117,7 +117,7 @@ def _about(document: Mapping[str, Any], source: Mapping[str, Any]) -> list[tuple
         for name, text in (
             ("Measured", f"{created[:10]} {created[11:16]} UTC" if created else ""),
             ("Source", at),
-            ("Took", format_quantity(document["duration_s"], "s") if document.get("duration_s") else ""),
+            ("Took", _duration(document.get("duration_s") or 0.0)),
             ("Settings", settings),
             ("Machine", str(document.get("machine", ""))),
             ("Run", str(document.get("id", ""))[:12]),
@@ -125,6 +125,13 @@ def _about(document: Mapping[str, Any], source: Mapping[str, Any]) -> list[tuple
         )
         if text
     ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return format_quantity(seconds, "s") if seconds else ""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _banner(found: Sequence[Workload]) -> list[str]:

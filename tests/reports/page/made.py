@@ -202,7 +202,7 @@ def one(
     verdicts = tuple(judge(profile, budget) for budget in wanted)
     record = record_of(
         profile.with_verdicts(verdicts),
-        test=f"tests/{FOLDERS[number % len(FOLDERS)]}/test_{NAMES[number % len(NAMES)]}.py::{case}#{number}",
+        test=f"tests/{FOLDERS[number % len(FOLDERS)]}/test_{NAMES[number % len(NAMES)]}.py::{case}",
     )
     failed = any(each.outcome == "missed" for each in verdicts)
     record |= {

@@ -164,7 +164,7 @@ def test_text_and_verdicts_filter(visit: Open) -> None:
 
 def test_a_workload_opens_with_sentences_and_charts(visit: Open) -> None:
     """All kinds of charts are drawn, each with a text that says the same."""
-    page = visit(hash_="#find=%2310")
+    page = visit(hash_="#find=attention%5Bbf16-512%5D")
     page.locator("tr[data-n] .open").click()
     article = page.locator("tr.detail article")
     assert "min_speedup" in article.locator(".sentences").inner_text()

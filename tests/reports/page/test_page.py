@@ -220,5 +220,5 @@ def test_a_workload_without_a_gpu_says_why() -> None:
     """Figures that are missing have their reason below the row."""
     text = page_text(run_of([one(3, random.Random(1), has_gpu=False)]))
     (workload,) = data_of(text)["workloads"]
-    assert ["torch finds no GPU here"] == [reason for _, reason in workload["missing"]]
+    assert [reason for _, reason in workload["missing"]] == ["torch finds no GPU here"]
     assert "min_speedup cannot be judged: torch finds no GPU here" in html.unescape(text)
