@@ -94,7 +94,7 @@ def _times(profile: Profile) -> Chart | None:
     lanes = [
         (measurement_of(profile, leg), leg, metric, title)
         for leg, metric, title in _LANES
-        if measurement_of(profile, leg).per_round(metric)
+        if _is_drawn(measurement_of(profile, leg), metric)
     ]
     if not lanes:
         return None
@@ -111,6 +111,11 @@ def _times(profile: Profile) -> Chart | None:
     alt = "; ".join(f"{lane['name']} {lane['text']}" for lane in drawn)
     chart = {"unit": scale.suffix, "log": is_wide(medians), "lanes": drawn, "limits": limits, "alt": alt}
     return without_empty({**chart, "clock": _clock(profile)})
+
+
+def _is_drawn(leg: Measurement, metric: str) -> bool:
+    """Return whether a time can be drawn: coarse events may tell 0 for a short call, and that is no middle."""
+    return bool(leg.per_round(metric)) and leg.figure(metric) > 0
 
 
 def _lane(leg: Measurement, name: str, metric: str, title: str, scale: Scale) -> Chart:
@@ -168,7 +173,7 @@ def _clock(profile: Profile) -> Chart | None:
 
 def _ratios(workload: Workload) -> Chart | None:
     """Return every speedup: in each round, as a figure with its interval, and the budgets on it."""
-    profile, figures = workload.profile, {each.name: each for each in workload.figures}
+    profile, figures = workload.profile, {each.name: each for each in workload.figures if each.figure.value > 0}
     rows = [_ratio(profile, figures[name]) for name in _RATIOS if name in figures]
     if not rows:
         return None

@@ -118,6 +118,12 @@ def test_the_roofline_needs_work_and_peaks() -> None:
     assert "roofline" not in charts_of(workload(gpu=[1e-3] * 3))
 
 
+def test_a_time_of_zero_is_not_drawn() -> None:
+    """Coarse events may tell one."""
+    lanes = charts_of(workload(gpu=leg_of("gpu", [1.0] * 3, [0.0] * 3)))["times"]["lanes"]
+    assert [each["name"] for each in lanes] == ["GPU"]
+
+
 def test_every_number_of_every_chart_is_finite() -> None:
     """Infinite ends of intervals are open, and nothing is NaN."""
 
