@@ -1,7 +1,7 @@
 """Makes the pictures of the report page in ``docs/images`` anew.
 
-From the repository's root, with playwright, Pillow and Debian's chromium: ``python docs/_site/screenshots.py``. What they
-show is made by hand and simulated; the page says so itself.
+From the repository's root, with playwright, Pillow and Debian's chromium: ``python docs/_site/screenshots.py``. What
+they show is made by hand and simulated; the page says so itself.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 const figure = (title, told, draw, words = "", after = null) => {
   const place = el("div", { class: "chart" });
   const made = el("figure", {}, el("figcaption", {}, el("b", {}, title), told ? [" ", el("span", {}, told)] : null, words ? [" ", el("em", {}, words)] : null), place, after);
-  made.draw = () => {
-    const width = Math.floor(place.clientWidth);
+  made.room = () => Math.floor(place.clientWidth);
+  made.draw = (width) => {
     if (!width || width === made.width) return;
     made.width = width;
     try {
@@ -47,7 +47,7 @@ const figuresOf = (workload) => {
     if (swept.speedups) made.push(figure(`Speedup over ${swept.parameter}, ×`, "", (width) => sweepSpeedup(swept, width), swept.words));
   }
   for (const chart of workload.history ?? []) {
-    made.push(figure(`${chart.title[0].toUpperCase()}${chart.title.slice(1)} over runs, ${chart.unit}`, (chart.changes ?? []).map((each) => `${each[1]} since ${data.runs[each[0]][0]}`).join("; "), (width) => past(chart, width, data.runs), "", el("p", {}, [chart.others ? "Open circles were measured under other conditions. " : "", chart.problem ? `${chart.problem}.` : ""].join("").trim())));
+    made.push(figure(`${chart.title[0].toUpperCase()}${chart.title.slice(1)} over runs, ${chart.unit}`, (chart.changes ?? []).map((each) => `${each[1]} since ${data.runs[each[0]][0]}`).join("; "), (width) => past(chart, width, data.runs), chart.words, el("p", {}, [chart.others ? "Open circles were measured under other conditions. " : "", chart.problem ? `${chart.problem}.` : ""].join("").trim())));
   }
   return made;
 };
@@ -80,6 +80,9 @@ const article = (workload, close) => {
       workload.params ? folded("Parameters", table(workload.params)) : null,
       workload.identity || workload.state ? folded("Environment of this workload", workload.identity ? [el("h3", {}, "Identity, where it differs between workloads"), table(workload.identity)] : null, workload.state ? [el("h3", {}, "State"), table(workload.state)] : null) : null),
     workload.stopped ? el("small", {}, `Measuring ended: ${workload.stopped}.`) : null);
-  made.draw = () => charts.forEach((each) => each.draw());
+  made.draw = () => {
+    const widths = charts.map((each) => each.room()); // all are asked first: each answer after a change lays the page out anew
+    charts.forEach((each, place) => each.draw(widths[place]));
+  };
   return made;
 };

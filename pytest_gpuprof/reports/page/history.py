@@ -94,8 +94,10 @@ def history_of(document: Mapping[str, Any], found: Sequence[Workload]) -> dict[t
         if called in points:
             own = key_of(workload.record.get("conditions") or conditions_of(workload.profile))
             now = {shown.name: shown.figure.value for shown in workload.figures}
+            words = {shown.name: ", ".join(shown.words) for shown in workload.figures}
             series = [*points[called], (len(earlier), own, now)]
-            drawn[called] = [chart for name in _figures(now) if (chart := _chart(name, series, own)) is not None]
+            charts = [(name, _chart(name, series, own)) for name in _figures(now)]
+            drawn[called] = [without_empty({**chart, "words": words[name]}) for name, chart in charts if chart]
     return drawn
 
 

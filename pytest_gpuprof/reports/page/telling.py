@@ -110,5 +110,13 @@ class Scale:
 
 
 def without_empty(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is there: the page takes an absent key for nothing, and hundreds of them are its size."""
-    return {key: value for key, value in parts.items() if value not in (None, "", [], {}, False, ())}
+    """Return what is there: the page takes an absent key for nothing, and hundreds of them are its size.
+
+    >>> without_empty({"value": 0, "log": False, "words": "", "limits": []})
+    {'value': 0}
+    """
+    return {
+        key: value
+        for key, value in parts.items()
+        if not (value is None or value is False or (isinstance(value, (str, list, tuple, dict)) and not value))
+    }

@@ -104,6 +104,13 @@ def test_energies_have_intervals_and_words_and_memory_its_limit() -> None:
     ]
 
 
+def test_nothing_is_a_figure_too() -> None:
+    """A workspace of 0 bytes was measured, and is not missing."""
+    gpu = leg_of("gpu", [1.0] * 3, readings={"workspace": 0.0})
+    (row,) = charts_of(workload(gpu=gpu))["memory"]["rows"]
+    assert (row["value"], row["text"]) == (0, "0 B")
+
+
 def test_the_roofline_needs_work_and_peaks() -> None:
     """What is missing is said; what nobody declared is left out."""
     peaks = {"flops": Reading(1e12, quality="given"), "bytes": Reading(1e11, source="calibrated")}

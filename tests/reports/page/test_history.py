@@ -35,8 +35,8 @@ def test_earlier_runs_come_in_the_order_in_which_they_were(store: Store) -> None
         store.add(run(number))
     now = with_history(run(3), store)
     assert [name for name, *_ in runs_of(now)] == ["run 2, 0000001", "run 3, 0000002", "this run, 0000003"]
-    ((chart, *_),) = history_of(now, workloads(now)).values()
-    assert chart["title"] == "GPU time"
+    ((chart, ratio, *_),) = history_of(now, workloads(now)).values()
+    assert (chart["title"], ratio["words"]) == ("GPU time", "derived")
     assert len(chart["values"]) == 3
 
 
