@@ -19,6 +19,9 @@ const drawn = (alt, width, options) => {
 // Text keeps its distance from the lines that it crosses.
 const HALO = { stroke: "var(--panel)", strokeWidth: 5, fill: "currentColor" };
 
+// What is said of a chart to those who do not see it.
+const told = (rows) => rows.map((row) => `${row.name} ${row.text}${row.words ? `, ${row.words}` : ""}`).join("; ");
+
 const GRID = { stroke: "currentColor", strokeOpacity: 0.1 };
 
 const spread = (place, count) => (count > 1 ? place / (count - 1) - 0.5 : 0);
@@ -50,7 +53,7 @@ const times = (chart, width) => {
       samples.map((part) => ({ x: at(lane, part), y: place + spread(round, lane.rounds.length) * 0.34, lane, round: (lane.at?.[round] ?? round) + 1 }))));
   const limits = (chart.limits ?? []).map((each) => ({ ...each, y: lanes.findIndex((lane) => lane.name === each.lane) }));
   const values = [...dots.map((each) => each.x), ...limits.map((each) => each.value)];
-  return drawn(chart.alt, width, {
+  return drawn(`time per call: ${told(lanes)}`, width, {
     height: 40 + lanes.length * (limits.length ? 86 : 66),
     x: { type: chart.log ? "log" : "linear", domain: extent(values, chart.log) },
     y: { axis: null, domain: [-0.55, lanes.length - 0.55], reverse: true },
@@ -130,7 +133,7 @@ const rows = (chart, width, { bars, colour, log = false, one = false }) => {
   const domain = extent(values.filter((each) => each !== null), log, bars);
   const of = (row) => COLOURS[row.leg] ?? colour;
   const inside = (each, fallback) => (each === null ? fallback : each);
-  return drawn(chart.alt, width, {
+  return drawn(told(chart.rows), width, {
     height: 30 + names.length * (bars ? 46 : limits.length ? 82 : 58),
     marginTop: 12,
     x: { type: log ? "log" : "linear", domain },

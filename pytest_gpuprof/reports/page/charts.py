@@ -1,6 +1,6 @@
 """What the charts of one workload show, as numbers: everything is computed here, the page only draws. Pure.
 
-Every chart has a text that says the same, for those who do not see it.
+Every chart has texts that say the same, for those who do not see it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def charts_of(workload: Workload) -> dict[str, Chart]:
     makers: Mapping[str, Callable[[], Chart | None]] = {
         "times": lambda: _times(profile),
         "ratios": lambda: _ratios(workload),
-        "memory": lambda: _readings(profile, _MEMORY, "B", "memory"),
+        "memory": lambda: _readings(profile, _MEMORY, "B"),
         "energy": lambda: _energy(profile),
         "roofline": lambda: roofline(profile),
         "sweep": lambda: sweep(workload.record.get("sweep"), words_of(profile.ratio("speedup"), profile.gpu)),
@@ -108,8 +108,7 @@ def _times(profile: Profile) -> Chart | None:
         if kind.leg == leg and kind.figure == metric
         for verdict in limits_of(profile, figure_name(kind))
     ]
-    alt = "; ".join(f"{lane['name']} {lane['text']}" for lane in drawn)
-    chart = {"unit": scale.suffix, "log": is_wide(medians), "lanes": drawn, "limits": limits, "alt": alt}
+    chart = {"unit": scale.suffix, "log": is_wide(medians), "lanes": drawn, "limits": limits}
     return without_empty({**chart, "clock": _clock(profile)})
 
 
@@ -184,9 +183,8 @@ def _ratios(workload: Workload) -> Chart | None:
         if name in figures
         for verdict in limits_of(profile, name)
     ]
-    alt = "; ".join(f"{row['name']} {row['text']}" for row in rows)
     every = [*values, *(verdict.limit or 0.0 for name in _RATIOS for verdict in limits_of(profile, name))]
-    return without_empty({"rows": rows, "limits": limits, "log": is_wide([*every, 1.0]), "alt": alt})
+    return without_empty({"rows": rows, "limits": limits, "log": is_wide([*every, 1.0])})
 
 
 def _ratio(profile: Profile, shown: ShownFigure) -> Chart:
@@ -221,7 +219,7 @@ def _limit_text(verdict: Verdict) -> str:
 
 
 def _energy(profile: Profile) -> Chart | None:
-    chart = _readings(profile, _ENERGY, "J", "energy")
+    chart = _readings(profile, _ENERGY, "J")
     power = profile.gpu.reading("power")
     if chart is None or power.value is None:
         return chart
@@ -229,7 +227,7 @@ def _energy(profile: Profile) -> Chart | None:
     return {**chart, "power": f"{quantity(power.value, 'W')}{f' ({words})' if words else ''}"}
 
 
-def _readings(profile: Profile, wanted: Sequence[tuple[str, str, str]], unit: Any, family: str) -> Chart | None:
+def _readings(profile: Profile, wanted: Sequence[tuple[str, str, str]], unit: Any) -> Chart | None:
     """Return figures taken once, side by side, each with its interval and its budget; those not taken say why."""
     found = list(_taken(profile, wanted))
     if not found:
@@ -254,8 +252,7 @@ def _readings(profile: Profile, wanted: Sequence[tuple[str, str, str]], unit: An
         for title, verdict in limits
         if title is not None and title in {row["name"] for row in rows}
     ]
-    alt = "; ".join(f"{row['name']} {row['text']}" for row in rows)
-    return without_empty({"unit": scale.suffix, "rows": rows, "limits": marks, "alt": f"{family}: {alt}"})
+    return without_empty({"unit": scale.suffix, "rows": rows, "limits": marks})
 
 
 def _taken(profile: Profile, wanted: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, str, str, Any]]:

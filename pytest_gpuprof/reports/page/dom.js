@@ -34,3 +34,6 @@ const data = (() => {
   };
   return whole(value);
 })();
+
+// What a workload is called in an address.
+for (const each of data.workloads) each.key = [each.test, each.name].filter(Boolean).join(" ");

@@ -16,7 +16,7 @@ from pytest_gpuprof.reports.page.standing import headroom_text, place_of
 from pytest_gpuprof.reports.page.telling import interval_text, quantity, without_empty, words_of
 from pytest_gpuprof.reports.workloads import ShownFigure, Workload, measurement_of
 
-__all__ = ["key_of", "opened"]
+__all__ = ["opened"]
 
 _OF_LEGS: Final = ("first_call", "latency", "output", "reserved", "package_energy", "temperature", "sm_clock")
 """Readings that no budget limits, so that they are no figures, and people want to see."""
@@ -24,11 +24,6 @@ _OF_LEGS: Final = ("first_call", "latency", "output", "reserved", "package_energ
 _RATES: Final = ("flop_rate", "bandwidth", "intensity", "flops_per_joule", "energy_delay", "roofline")
 
 _UNASKED: Final = "not asked for"
-
-
-def key_of(workload: Workload) -> str:
-    """Return what a workload is called in a link."""
-    return " ".join(filter(None, (workload.test, workload.profile.name)))
 
 
 def opened(workload: Workload, identity: Facts, state: Facts) -> dict[str, Any]:
@@ -41,7 +36,6 @@ def opened(workload: Workload, identity: Facts, state: Facts) -> dict[str, Any]:
     profile = workload.profile
     return without_empty(
         {
-            "key": key_of(workload),
             "test": workload.test,
             "name": profile.name,
             "outcome": workload.outcome,

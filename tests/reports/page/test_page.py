@@ -145,7 +145,7 @@ def test_whatever_a_run_holds_is_text() -> None:
     assert "\u2028" not in text.partition('id="data"')[2].partition("</script>")[0]
     (workload, _) = data_of(text)["workloads"]
     assert workload["verdicts"][0]["sentence"] == EVIL
-    assert workload["key"] == f"tests/test_a.py::test_a[{EVIL}] {EVIL}"
+    assert (workload["test"], workload["name"]) == (f"tests/test_a.py::test_a[{EVIL}]", EVIL)
     assert html.escape(EVIL.replace("\ud800", "\\ud800"), quote=True) in text
 
 
