@@ -71,10 +71,10 @@ def headroom_text(place: Place) -> str:
     """Return the headroom as people read it.
 
     >>> headroom_text(Place(2.0, 1.9, 2.1)), headroom_text(Place(0.8, 0.7, 0.9)), headroom_text(Place(0.04, 0, 1))
-    ('+50%', '−25%', '25× over')
+    ('+50%', '−25%', '25× off')
     """
     share = place.headroom
     if share < -1:  # more than twice the limit: hundreds of percent are nothing to imagine
-        return f"{format_number(1 / place.ratio, 2)}× over"
+        return f"{format_number(1 / place.ratio, 2)}× off"
     number = format_number(abs(share) * 100, 1 if abs(share) < 0.01 else 2 if abs(share) < 1 else 3)
     return f"{'−' if share < 0 else '+'}{number}%"
