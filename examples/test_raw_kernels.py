@@ -48,13 +48,13 @@ extern "C" __global__ void attract(const float4 *bodies, float *pulls, int n) {{
 OPTIONS = f"-DSOFT={SOFT}f"
 
 
-def bodies_at_random():
+def bodies_at_random(count):
     """Return x, y, z and the mass of each body."""
-    return np.random.default_rng(seed=0).random((BODIES, 4), dtype=np.float32)
+    return np.random.default_rng(seed=0).random((count, 4), dtype=np.float32)
 
 
-def in_numpy():
-    bodies = bodies_at_random()
+def in_numpy(count=BODIES):
+    bodies = bodies_at_random(count)
     places, masses = bodies[:, :3], bodies[:, 3]
 
     def attract():
@@ -65,23 +65,23 @@ def in_numpy():
     return attract
 
 
-def in_opencl(queue):
+def in_opencl(queue, count=BODIES):
     import pyopencl as cl
     import pyopencl.array as cl_array
 
-    bodies = cl_array.to_device(queue, bodies_at_random())
-    pulls = cl_array.empty(queue, (BODIES, 3), np.float32)
+    bodies = cl_array.to_device(queue, bodies_at_random(count))
+    pulls = cl_array.empty(queue, (count, 3), np.float32)
     kernel = cl.Program(queue.context, IN_OPENCL).build(options=OPTIONS).attract
 
     def attract():
-        kernel(queue, (BODIES,), (GROUP,), bodies.data, pulls.data, np.int32(BODIES))
+        kernel(queue, (count,), (min(count, GROUP),), bodies.data, pulls.data, np.int32(count))
         return pulls
 
     return attract
 
 
 def in_cupy(xp):  # xp is cupy: with cpu=, this builder is for the GPU only
-    bodies = xp.asarray(bodies_at_random())
+    bodies = xp.asarray(bodies_at_random(BODIES))
     pulls = xp.empty((BODIES, 3), np.float32)
     kernel = xp.RawKernel(IN_CUDA, "attract", options=(OPTIONS,))
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_gpuprof.core.results import Measurement as Measurement
     from pytest_gpuprof.core.results import Reading as Reading
     from pytest_gpuprof.core.results import Verdict as Verdict
+    from pytest_gpuprof.core.sweep import Sweep as Sweep
     from pytest_gpuprof.core.workload import Workload as Workload
     from pytest_gpuprof.core.workload import call as call
     from pytest_gpuprof.core.workload import workload as workload
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pytest_gpuprof.profiler import Profiler as Profiler
     from pytest_gpuprof.profiler import profile as profile
     from pytest_gpuprof.sampling.plan import Plan as Plan
+    from pytest_gpuprof.sweeping import sweep as sweep
 
 __version__ = "0.1.0"
 
@@ -58,6 +60,7 @@ _HOMES = {
     "Profile": "core.profile",
     "Profiler": "profiler",
     "Reading": "core.results",
+    "Sweep": "core.sweep",
     "Unavailable": "core.errors",
     "UsageError": "core.errors",
     "Verdict": "core.results",
@@ -67,6 +70,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "judge": "budgets.verdict",
     "profile": "profiler",
+    "sweep": "sweeping",
     "workload": "core.workload",
 }
 
@@ -84,6 +88,7 @@ __all__ = [
     "Profile",
     "Profiler",
     "Reading",
+    "Sweep",
     "Unavailable",
     "UsageError",
     "Verdict",
@@ -94,6 +99,7 @@ __all__ = [
     "hookimpl",
     "judge",
     "profile",
+    "sweep",
     "workload",
 ]
 

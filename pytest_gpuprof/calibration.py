@@ -14,6 +14,7 @@ from pytest_gpuprof import __version__
 from pytest_gpuprof.ceilings import rate_unit
 from pytest_gpuprof.core.environment import DeviceInfo
 from pytest_gpuprof.core.errors import DeviceError, GpuprofError, Unavailable
+from pytest_gpuprof.core.progress import Progress
 from pytest_gpuprof.core.protocols import Device, Yardsticks
 from pytest_gpuprof.core.quantities import format_quantity
 from pytest_gpuprof.core.results import Caution, Measurement, Reading
@@ -131,7 +132,8 @@ class Calibrating:
         device: opened, with yardsticks.
         seconds: most seconds for each rate, without warm-up.
         sizes: how much work.
-        watch: told what is being done, between timed regions only.
+        watch: told which rate is measured and how far that is, between timed regions only; ``None`` if nobody wants to
+            know.
     """
 
     def __init__(
@@ -141,14 +143,16 @@ class Calibrating:
         *,
         seconds: float = 10.0,
         sizes: Sizes | None = None,
-        watch: Callable[[str], None] = lambda what: None,
+        watch: Callable[[str, Progress], None] | None = None,
     ) -> None:
         yardsticks = _yardsticks(device)
         if yardsticks is None:
             raise Unavailable(f"{device.info.backend} has no work by which the rates of {device.info.id} are measured")
         self._device = device
         self._yardsticks = yardsticks
-        self._profiler = Profiler(extensions=extensions, watch=watch)
+        self._what = ""
+        told = None if watch is None else (lambda progress: watch(self._what, progress))
+        self._profiler = Profiler(extensions=extensions, watch=told)
         self._seconds = seconds
         self._sizes = sizes or Sizes()
 
@@ -159,6 +163,7 @@ class Calibrating:
             yield self._guarded(precision, lambda precision=precision: self._products(precision))  # type: ignore[misc]
 
     def _guarded(self, what: str, measure: Callable[[], Rate]) -> Rate:
+        self._what = what
         try:
             return measure()
         except GpuprofError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pytest_gpuprof.assembling import LEGS, measurement_of, profile_of, quality_of
@@ -13,6 +14,7 @@ from pytest_gpuprof.budgets.verdict import BudgetRule
 from pytest_gpuprof.ceilings import Ceilings, beyond_peak
 from pytest_gpuprof.core.environment import Environment
 from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.progress import Progress, Watch
 from pytest_gpuprof.core.protocols import Board, Device, EnergyCounter, FlopCounter, PeakMemory
 from pytest_gpuprof.core.results import Caution, Leg, Quality, Reading
 from pytest_gpuprof.extensions import Extensions
@@ -25,7 +27,7 @@ from pytest_gpuprof.sampling.check import compare_outputs
 from pytest_gpuprof.sampling.energy import Instruments, energy_pass
 from pytest_gpuprof.sampling.latency import latency_pass
 from pytest_gpuprof.sampling.leak import leak_pass
-from pytest_gpuprof.sampling.legs import built
+from pytest_gpuprof.sampling.legs import LegPlan, built
 from pytest_gpuprof.sampling.memory import host_memory_pass, memory_pass
 from pytest_gpuprof.sampling.passes import PassResult, flops_pass
 from pytest_gpuprof.sampling.preflight import preflight
@@ -40,7 +42,8 @@ _NOT_FIRST = Reading.unavailable("the FLOPs were counted before the rounds, so n
 _CHEAP_CALL_S = 1.0
 """The metric "memory" looks for leaks too, unless a call is longer than this: it takes eleven of them."""
 
-Watch = Callable[[str], None]
+_Pass = tuple[str, Callable[[], PassResult]]
+"""A pass of its own: what it is called while it is taken, and how to take it."""
 
 
 class Measuring:
@@ -51,7 +54,7 @@ class Measuring:
         wanted: which figures.
         extensions: the parts to measure with.
         ceilings: what devices can do at most.
-        watch: told what is being done, between timed regions only.
+        watch: told what is being done, between timed regions only; ``None`` if nobody wants to know.
         periods: how often energy counters are refreshed, as far as that is known; what is learnt is added.
         events_of: tells what the events of a device are good for.
         left_s: tells how many seconds are left for measuring.
@@ -63,7 +66,7 @@ class Measuring:
         wanted: Wanted,
         extensions: Extensions,
         ceilings: Ceilings,
-        watch: Watch,
+        watch: Watch | None,
         periods: MutableMapping[str, float] | None = None,
         events_of: EventsOf = preflight,
         left_s: Callable[[], float] = lambda: math.inf,
@@ -80,6 +83,7 @@ class Measuring:
         self._output: Any = None
         self._peaks: Mapping[str, Reading] = {}
         self._counted = PassResult()
+        self._ahead: list[str] = []  # what comes after what is done now
 
     def run(self, budgets: Sequence[Budget], doubts: Sequence[Caution]) -> Profile:
         """Return the profile, not judged yet.
@@ -97,10 +101,12 @@ class Measuring:
         first = any("flop count" in budget.needs for budget in budgets)  # to decide by, these have to be known
         if first:
             self._count_flops()
+        passes = {leg: self._passes(leg, board) for leg in self._legs}
+        self._ahead = [phase for parts in passes.values() for phase, _ in parts]
         rounds = self._rounds(budgets, watched)
         if not first:
             self._count_flops()
-        results = {leg: self._passes(leg, board) for leg in self._legs}
+        results = {leg: self._results(leg, parts) for leg, parts in passes.items()}
         legs = {leg: measurement_of(self._job, leg, rounds, results.get(leg)) for leg in LEGS}
         for leg in self._wanted.legs("flop count") if first and self._counted.calls else ():
             if "first_call" in legs[leg].readings:
@@ -142,6 +148,18 @@ class Measuring:
         facts |= Environment({"cache": self._job.plan.cache})  # cold calls are slower; nothing else planned moves them
         return facts if isinstance(board, Reading) else facts | board.facts()
 
+    def _tell(self, phase: str, plan: LegPlan | None = None) -> None:
+        onward = self._onward()
+        if onward is not None:
+            onward(Progress(phase, "" if plan is None else str(plan.device.info.id)))
+
+    def _onward(self) -> Watch | None:
+        """Return whom a part of the measurement tells what it does; what comes after it is added."""
+        watch = self._watch
+        if watch is None:
+            return None
+        return lambda progress: watch(replace(progress, then=tuple(dict.fromkeys(self._ahead))))
+
     # -- work and limits --------------------------------------------------------------------------------------------
 
     def _find_peaks(self) -> tuple[Mapping[str, Reading], Sequence[Caution]]:
@@ -161,7 +179,7 @@ class Measuring:
                 why = f"nothing counts the FLOPs of {plan.device.info.backend}; give flops= yourself"
                 self._counted = PassResult({"flops": Reading.unavailable(why)})
                 continue
-            self._watch(f"counting FLOPs on {plan.device.info.id}")
+            self._tell("counting FLOPs", plan)
             quality: Quality = "simulated" if quality_of(plan.device) == "simulated" else "estimated"
             self._counted = flops_pass(plan, counter, threads=self._job.threads, quality=quality)
 
@@ -181,7 +199,9 @@ class Measuring:
         return take_rounds(
             timed,
             self._job.plan,
-            BudgetRule(self._limits(budgets), self._job.amounts.get("items"), work=self._work()),
+            BudgetRule(
+                self._limits(budgets), self._job.amounts.get("items"), work=self._work(), stand_in=self._stand_in()
+            ),
             lambda plan: self._extensions.meters(plan.device, plan.leg),
             threads=self._job.threads,
             device_time=self._wanted.legs("device events"),
@@ -189,8 +209,12 @@ class Measuring:
             compare=compare,
             observe=watched.observe if watched else lambda _: {},
             events_of=self._events_of,
-            watch=self._watch,
+            watch=self._onward(),
         )
+
+    def _stand_in(self) -> str:
+        gpu = self._job.legs.get("gpu")
+        return "" if gpu is None else gpu.device.info.why_stand_in or ""
 
     def _work(self) -> Mapping[str, Any]:
         """Return what the figures of the rounds need besides the rounds."""
@@ -221,6 +245,7 @@ class Measuring:
 
     def _compare(self, outputs: Mapping[Leg, Any]) -> None:
         self._keep(outputs)
+        self._tell("comparing outputs")
         legs = self._job.legs
         compare_outputs(
             self._job.name,
@@ -235,17 +260,28 @@ class Measuring:
 
     # -- passes -----------------------------------------------------------------------------------------------------
 
-    def _passes(self, leg: Leg, board: Board | Reading) -> PassResult:
+    def _passes(self, leg: Leg, board: Board | Reading) -> Sequence[_Pass]:
+        """Return the passes that a leg needs, each with its name."""
         needs = self._wanted.needs[leg]
-        parts = [self._counted] if "flop count" in needs else []
+        passes: list[_Pass] = []
         if "memory" in needs:
-            parts.append(self._memory(leg))
+            passes.append(("peak memory", partial(self._memory, leg)))
         if leg == "gpu" and ("leak" in needs or self._asked_for_memory()):
-            parts.append(self._leak(leg, longest_call_s=None if "leak" in needs else _CHEAP_CALL_S))
-        if self._wanted.latency_calls.get(leg):
-            parts.append(self._latency(leg, self._wanted.latency_calls[leg]))
+            longest_call_s = None if "leak" in needs else _CHEAP_CALL_S
+            passes.append(("memory gained per call", partial(self._leak, leg, longest_call_s)))
+        if calls := self._wanted.latency_calls.get(leg):
+            passes.append(("single calls", partial(self._latency, leg, calls)))
         if needs & {"energy", "package energy"} and leg != "reference":
-            parts.append(self._energy(leg, board))
+            passes.append(("energy", partial(self._energy, leg, board)))
+        return passes
+
+    def _results(self, leg: Leg, passes: Sequence[_Pass]) -> PassResult:
+        """Take the passes of a leg, and return what they yielded together."""
+        parts = [self._counted] if "flop count" in self._wanted.needs[leg] else []
+        for phase, take in passes:
+            self._ahead.pop(0)
+            self._tell(phase, self._legs[leg])
+            parts.append(take())
         return PassResult(
             {name: reading for part in parts for name, reading in part.readings.items()},
             {name: series for part in parts for name, series in part.series.items()},
@@ -255,7 +291,6 @@ class Measuring:
 
     def _memory(self, leg: Leg) -> PassResult:
         plan = replace(self._legs[leg], cold=False)  # what evicts the cache takes memory itself
-        self._watch(f"peak memory on {plan.device.info.id}")
         with plan.device.watch_memory() as watched:
             memory: PeakMemory | Reading = _unwatched(plan.device) if watched is None else watched
             if watched is None and plan.device.info.kind == "cpu":
@@ -270,7 +305,6 @@ class Measuring:
 
     def _leak(self, leg: Leg, longest_call_s: float | None) -> PassResult:
         plan = replace(self._legs[leg], cold=False)
-        self._watch(f"memory gained per call on {plan.device.info.id}")
         with plan.device.watch_memory() as memory:
             if memory is None:
                 return PassResult({"leak": _unwatched(plan.device)})
@@ -284,7 +318,6 @@ class Measuring:
 
     def _latency(self, leg: Leg, calls: int) -> PassResult:
         plan = self._legs[leg]
-        self._watch(f"{calls} single calls on {plan.device.info.id}")
         plan_of_job = self._job.plan
         return latency_pass(
             plan,
@@ -330,7 +363,7 @@ class Measuring:
             threads=self._job.threads,
             quality=quality_of(plan.device),
             net=net,
-            watch=self._watch,
+            watch=self._onward(),
         )
         return replace(taken, readings={**readings, **taken.readings})
 

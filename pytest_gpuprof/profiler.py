@@ -20,6 +20,7 @@ from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.environment import DeviceId
 from pytest_gpuprof.core.errors import BudgetMissed, GpuprofError, UsageError
 from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.progress import Watch
 from pytest_gpuprof.core.protocols import Device
 from pytest_gpuprof.core.results import Caution, Leg, Measurement, Reading, Verdict
 from pytest_gpuprof.core.workload import Check
@@ -34,6 +35,10 @@ __all__ = ["Before", "Exclusive", "Profiler", "profile"]
 
 _HOST = "numpy"
 """The backend whose CPU stands for the whole host; it is always installed."""
+
+_MISSED = "measuring again"
+_LONGER_WINDOWS = "measuring again in longer windows"
+"""Why everything is measured once more: a budget was missed, or an energy was too close to call."""
 
 Exclusive = Callable[[Sequence[Device]], AbstractContextManager[Sequence[Caution]]]
 """Takes devices for oneself while the context lasts, and tells which doubts about that remain."""
@@ -66,7 +71,7 @@ class Profiler:
         peaks: the highest rates of devices by name, in place of calibrated and derived ones, as in
             ``{"NVIDIA H200": {"bandwidth": "4.8 TB/s", "bf16": "989 TFLOP/s"}}``.
         exclusive: takes devices for oneself while measuring.
-        watch: told what is being done, between timed regions only.
+        watch: told what is being done, between timed regions only; ``None`` if nobody wants to know.
         only_devices_name: whether only ``devices`` names a stand-in, and not the ``devices=`` of a call.
         before: knows what figures were in earlier runs, for ``max_regression``; ``None`` if nobody does.
         left_s: tells how many seconds are left for measuring; energy that would take longer is not measured.
@@ -86,7 +91,7 @@ class Profiler:
         plan: Plan | None = None,
         peaks: Mapping[str, Mapping[str, Any]] | None = None,
         exclusive: Exclusive = lambda devices: nullcontext(()),
-        watch: Callable[[str], None] = lambda what: None,
+        watch: Watch | None = None,
         only_devices_name: bool = False,
         before: Before | None = None,
         left_s: Callable[[], float] = lambda: math.inf,
@@ -139,20 +144,24 @@ class Profiler:
             leg.device.synchronize()
         return replace(unmeasured(job, why), output=output)
 
-    def measure(self, job: Job, budgets: Sequence[Budget] = (), *, owner: str = "") -> Profile:
+    def measure(
+        self, job: Job, budgets: Sequence[Budget] = (), *, owner: str = "", deciding: Sequence[Budget] = ()
+    ) -> Profile:
         """Measure a job and judge its budgets.
 
         Args:
             job: what to measure.
             budgets: what must hold; what they need is measured.
             owner: who asked (a test), for the message if the workload breaks the device.
+            deciding: what decides how many rounds are enough, besides the budgets, and is not judged.
 
         Raises:
             OutputsDiffer: if the legs computed different things.
             Exception: whatever the workload raises.
         """
-        job, measured = self._with_longer_windows(job, self._measured(job, budgets, owner), budgets, owner)
-        measured = self._with_baselines(measured, budgets, owner)
+        first = self._measured(job, (*budgets, *deciding), owner)
+        job, measured = self._with_longer_windows(job, first, budgets, owner)
+        measured = self.with_baselines(measured, budgets, owner)
         return measured.with_verdicts(self._judged(job, measured, budgets, owner), _written(budgets))
 
     def out_of_time(self, job: Job, budgets: Sequence[Budget]) -> Profile:
@@ -170,12 +179,12 @@ class Profiler:
         if open_ones and not measured.out_of_time:
             more = self._measured(replace(job, metrics=job.metrics or frozenset()), open_ones, owner, _timed(measured))
             job, measured = self._with_longer_windows(job, _joined(measured, more), budgets, owner)
-        measured = self._with_baselines(measured, budgets, owner)
+        measured = self.with_baselines(measured, budgets, owner)
         verdicts = self._judged(job, measured, budgets, owner)
         return measured.with_verdicts((*measured.verdicts, *verdicts), (*measured.budgets, *_written(budgets)))
 
-    def _with_baselines(self, measured: Profile, budgets: Sequence[Budget], owner: str) -> Profile:
-        """Look up, once, what the figures that budgets compare were before."""
+    def with_baselines(self, measured: Profile, budgets: Sequence[Budget], owner: str = "") -> Profile:
+        """Return a profile with what the figures that budgets compare were before; each is looked up once."""
         compared = [budget.metric for budget in budgets if budget.compared is not None]
         figures = [figure for figure in dict.fromkeys(compared) if figure not in measured.baselines]
         if self._before is None or not figures:
@@ -196,9 +205,8 @@ class Profiler:
         plan = job.plan.with_longer_windows()
         if not close or plan == job.plan or _energy_s(plan, close) > self._left_s():
             return job, measured
-        self._watch("measuring an energy that is too close to call with windows twice as long")
         longer = replace(job, plan=plan)
-        more = self._measured(replace(longer, metrics=frozenset()), close, owner)
+        more = self._measured(replace(longer, metrics=frozenset()), close, owner, again=_LONGER_WINDOWS)
         return longer, _joined(measured, more)
 
     def _judged(self, job: Job, measured: Profile, budgets: Sequence[Budget], owner: str) -> tuple[Verdict, ...]:
@@ -211,8 +219,7 @@ class Profiler:
         ]
         if not missed:
             return tuple(verdicts)
-        self._watch("measuring again what was missed")
-        again = self._measured(replace(job, metrics=frozenset()), missed, owner)
+        again = self._measured(replace(job, metrics=frozenset()), missed, owner, again=_MISSED)
         again = replace(again, baselines=measured.baselines)
         return tuple(
             confirm(verdict, judge(again, budget), budget) if budget in missed else verdict
@@ -220,11 +227,19 @@ class Profiler:
         )
 
     def _measured(
-        self, job: Job, budgets: Sequence[Budget], owner: str, beside: frozenset[Leg] = frozenset()
+        self,
+        job: Job,
+        budgets: Sequence[Budget],
+        owner: str,
+        beside: frozenset[Leg] = frozenset(),
+        again: str = "",
     ) -> Profile:
         wanted = wanted_by(job, budgets, beside)
+        watch = self._watch
+        if watch is not None and again:
+            watch = _saying(watch, again)
         measuring = Measuring(
-            job, wanted, self.extensions, self._ceilings, self._watch, self._periods, self._preflights.of, self._left_s
+            job, wanted, self.extensions, self._ceilings, watch, self._periods, self._preflights.of, self._left_s
         )
         devices = [leg.device for leg in job.legs.values()]
         if wanted.legs("package energy"):  # counted for the whole host, whichever leg it is measured on
@@ -251,6 +266,11 @@ class Profiler:
             self._broken[(job.backend, where)] = (
                 f"{where} was broken by {owner or repr(job.name)} ({type(error).__name__}: {error}); run that one alone"
             )
+
+
+def _saying(watch: Watch, again: str) -> Watch:
+    """Return who is told the same, and why everything is measured once more."""
+    return lambda progress: watch(replace(progress, again=again))
 
 
 def _written(budgets: Sequence[Budget]) -> tuple[Mapping[str, Any], ...]:

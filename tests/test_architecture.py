@@ -37,6 +37,7 @@ LAYERS = (
         "assembling",
         "measuring",
         "profiler",
+        "sweeping",
         "calibration",
         "doctor",
     ),
@@ -45,7 +46,19 @@ LAYERS = (
 """What is in one layer may import from its own and from those before it."""
 
 FRAMEWORKS = {"torch", "cupy", "pyopencl", "jax", "numba", "tensorflow", "cuda"}
-HEAVY = ("numpy", "scipy", "torch", "cupy", "pynvml", "tabulate", "filelock", "pyopencl", "threadpoolctl", "cuda")
+HEAVY = (
+    "numpy",
+    "scipy",
+    "torch",
+    "cupy",
+    "pynvml",
+    "tabulate",
+    "wcwidth",
+    "filelock",
+    "pyopencl",
+    "threadpoolctl",
+    "cuda",
+)
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [

@@ -4,7 +4,7 @@
   it is measured too. Other Python is executed, and may only end in ``Unavailable``, which is how a missing GPU is told.
 * A block may use what earlier blocks of its page import and define. A name that is then still unknown is an error.
 * Commands are read by the real parsers, ini and TOML by pytest itself, YAML by a YAML parser.
-* What the tutorial and the page on energy quote from the simulated device is measured again and compared.
+* What the tutorial and the pages on energy, sweeps and output quote from the simulated device is measured again and compared.
 
 What is quoted from OpenCL on the CPU is not compared: it was true on one machine. Blocks for torch and OpenCL are
 skipped, and say so, where those are not installed.
@@ -268,6 +268,22 @@ def test_the_energies_come_out_as_quoted(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_energy=file.text)
     result = pytester.runpytest_subprocess("--gpu-profile", "--gpu-profile-devices=simulated:0", "-s")
     check_quotes(consoles_after("docs/energy.md", "# "), result.stdout.str())
+
+
+def test_the_sweep_comes_out_as_quoted(pytester: pytest.Pytester) -> None:
+    """On the simulated device."""
+    (file, *_) = [block for block in PYTHON if block.page == "docs/sweeps.md"]
+    pytester.makepyfile(test_sweeps=file.text)
+    result = pytester.runpytest_subprocess("--gpu-profile", "--gpu-profile-devices=simulated:0", "-s")
+    check_quotes(consoles_after("docs/sweeps.md", "# "), result.stdout.str())
+
+
+def test_the_table_comes_out_as_quoted(pytester: pytest.Pytester) -> None:
+    """On the simulated device."""
+    (file, *_) = [block for block in PYTHON if block.page == "docs/output.md"]
+    pytester.makepyfile(test_output=file.text)
+    result = pytester.runpytest_subprocess("--gpu-profile", "--gpu-profile-devices=simulated:0")
+    check_quotes(consoles_after("docs/output.md", "## The table"), result.stdout.str())
 
 
 def test_a_quote_that_does_not_come_out_is_found() -> None:

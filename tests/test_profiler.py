@@ -18,6 +18,7 @@ from pytest_gpuprof.core.protocols import Device
 from pytest_gpuprof.core.results import Caution, Reading
 from pytest_gpuprof.job import METRICS_ASKED, Job
 from pytest_gpuprof.sampling.plan import ENERGY_PRESETS
+from tests.sampling.machines import texts
 
 BRIEF = Plan(warmup_s=0.05, window_s=0.5, settle_s=0.2)
 QUICK = Plan(warmup_s=0.05, **ENERGY_PRESETS["quick"])
@@ -189,19 +190,20 @@ def energy_machine(**about: Any) -> SimulatedBackend:
 
 
 def windows_said(*budgets: Budget, machine: SimulatedBackend | None = None) -> tuple[Profile, list[str]]:
-    """Measure, and return what was said of energy windows and of measuring again."""
+    """Measure, and return what was said before the first window of each series of them."""
     said: list[str] = []
-    taken = measure(Work(), *budgets, profiler=profiler_on(machine or energy_machine(), plan=QUICK, watch=said.append))
-    return taken, [each for each in said if "window 1 of" in each or "again" in each or "twice" in each]
+    taken = measure(
+        Work(), *budgets, profiler=profiler_on(machine or energy_machine(), plan=QUICK, watch=texts(said.append))
+    )
+    return taken, [each for each in said if "window 1 of" in each]
 
 
 def test_an_energy_too_close_to_call_is_measured_once_more_with_longer_windows() -> None:
     """The new windows alone decide, and their figure is the one that is kept."""
     taken, said = windows_said(Budget("max_energy", 0.35 * 1.055))
-    assert [each.partition(",")[0] for each in said] == [
+    assert [each.partition(", about")[0] for each in said] == [
         "energy on simulated:0: window 1 of 3",
-        "measuring an energy that is too close to call with windows twice as long",
-        "energy on simulated:0: window 1 of 3",
+        "measuring again in longer windows, energy on simulated:0: window 1 of 3",
     ]
     assert outcomes(taken) == {"max_energy": "met"}
     plain, _ = windows_said(Budget("max_energy", 1))
@@ -214,7 +216,7 @@ def test_an_energy_too_close_to_call_is_measured_once_more_with_longer_windows()
 def test_energy_is_measured_only_as_far_as_time_is_left_for_it(left_s: float, series: int, outcome: str) -> None:
     """Up to 14 s, and 20 s with windows twice as long; without time for those, what was found before stays."""
     said: list[str] = []
-    run = profiler_on(energy_machine(), plan=QUICK, watch=said.append, left_s=lambda: left_s)
+    run = profiler_on(energy_machine(), plan=QUICK, watch=texts(said.append), left_s=lambda: left_s)
     taken = measure(Work(), Budget("max_energy", 0.35 * 1.055), profiler=run)
     assert outcomes(taken) == {"max_energy": outcome}
     assert len([each for each in said if "window 1 of" in each]) == series
@@ -247,14 +249,12 @@ def test_an_energy_that_misses_only_in_longer_windows_is_still_measured_again() 
     """With windows as long, for a miss counts only when it is seen twice."""
     taken, said = windows_said(Budget("max_energy", 0.35 * 0.925))
     assert outcomes(taken) == {"max_energy": "missed"}
-    assert [each.partition(",")[0] for each in said][2:] == [
+    assert [each.partition(", about")[0] for each in said] == [
         "energy on simulated:0: window 1 of 3",
-        "measuring again what was missed",
-        "energy on simulated:0: window 1 of 3",
+        "measuring again in longer windows, energy on simulated:0: window 1 of 3",
+        "measuring again, energy on simulated:0: window 1 of 3",
     ]
-    about_s = [
-        float(each.partition("about ")[2].partition(" s")[0]) for each in said if "window" in each and "about" in each
-    ]
+    about_s = [float(each.partition("about ")[2].partition(" s")[0]) for each in said]
     assert about_s[0] < about_s[1] == about_s[2]
 
 
@@ -533,7 +533,7 @@ def test_a_doubt_about_rounds_goes_with_them() -> None:
         slow = what.startswith("round 2 ") and hiccups > 0
         hiccups -= slow
 
-    run = profiler_on(watch=watch)
+    run = profiler_on(watch=texts(watch))
     taken = measure(build, Budget("max_gpu_time", "20 ms"), rounds=3, profiler=run)
     assert [caution.code for caution in taken.cautions] == ["compiled"]
     assert outcomes(taken) == {"max_gpu_time": "inconclusive"}
@@ -708,9 +708,11 @@ def test_every_leg_of_every_pass_starts_from_the_same_random_state() -> None:
 def test_what_is_being_done_is_told_between_timed_regions() -> None:
     """For a progress line."""
     told: list[str] = []
-    measure(Work(), Budget("min_speedup", 5), Budget("max_gpu_memory", 1), profiler=profiler_on(watch=told.append))
-    assert told[0] == "first call on cpu"
-    assert "round 1 of at most 24" in told
+    measure(
+        Work(), Budget("min_speedup", 5), Budget("max_gpu_memory", 1), profiler=profiler_on(watch=texts(told.append))
+    )
+    assert told[:2] == ["setting up on cpu, then peak memory", "setting up on simulated:0, then peak memory"]
+    assert "round 1 of at most 24, then peak memory" in told
     assert "peak memory on simulated:0" in told
 
 

@@ -164,6 +164,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "bandwidth utilization",
             work="bytes",
         ),
+        _kind("max_crossover", "crossover", None, "1", "ratio", "cpu gpu", "rounds", "crossover"),
         _kind("max_leak", "leak", "gpu", "B", "memory", "gpu", "leak", "GPU memory gained per call", zero=True),
         Kind("max_regression", "", None, "share", "regression", frozenset(), frozenset(), "regression", zero=True),
     )

@@ -9,13 +9,16 @@ from types import MappingProxyType
 from typing import Any
 
 from pytest_gpuprof.budgets.budget import Budget, log_margin
+from pytest_gpuprof.budgets.crossover import judged_crossover
 from pytest_gpuprof.budgets.figures import reading_of
-from pytest_gpuprof.budgets.kinds import Kind
+from pytest_gpuprof.budgets.kinds import KINDS, Kind
 from pytest_gpuprof.budgets.regression import compared, confirmed
 from pytest_gpuprof.core.environment import DeviceInfo
 from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.progress import Estimate
 from pytest_gpuprof.core.quantities import Family, format_quantity
 from pytest_gpuprof.core.results import Caution, Measurement, Outcome, Reading, Round, Verdict
+from pytest_gpuprof.core.scaling import Crossover
 from pytest_gpuprof.stats.decision import LOOKS, decide, mean_interval
 from pytest_gpuprof.stats.summary import needed_for_quantile, quantile, quantile_interval
 
@@ -85,18 +88,31 @@ def judge(profile: Profile, budget: Budget) -> Verdict:
     if verdict.outcome == "inconclusive" and profile.stop_reason.startswith("out of time"):
         sentence = f"{verdict.sentence}; {profile.stop_reason}: allow more with --gpu-profile-max-time"
         verdict = replace(verdict, sentence=sentence)
-    doubts = doubts_about(profile.cautions, budget.compared or kind, (verdict.outcome,))
+    cautions = profile.cautions
+    if kind.figure == "crossover" and profile.scaling is not None:
+        cautions = (*cautions, *profile.scaling.cautions)
+    doubts = doubts_about(cautions, budget.compared or kind, (verdict.outcome,))
     return _doubted(verdict, doubts[0]) if doubts else verdict
 
 
 def _judged(profile: Profile, budget: Budget, verdict: Verdict, limit: float) -> Verdict:
     if budget.compared is not None:
         return compared(verdict, budget, reading_of(profile, budget.compared), profile.baselines.get(budget.metric))
+    crossover = _crossover(profile, budget)
+    if crossover is not None and profile.scaling is not None:
+        return judged_crossover(verdict, profile.scaling, crossover, limit, budget.reason)
     evidence = _evidence(profile, budget, limit)
     verdict = replace(verdict, outcome=evidence.outcome, observed=evidence.observed, interval=evidence.interval)
     against = profile.efficiency.basis(budget.meaning.figure)
     basis = f"{evidence.basis}; {against}" if against else evidence.basis
     return replace(verdict, sentence=_sentence(budget, verdict, basis))
+
+
+def _crossover(profile: Profile, budget: Budget) -> Crossover | None:
+    """Return the crossover that a budget limits, ``None`` for another budget, or where there is none."""
+    if budget.meaning.figure != "crossover" or profile.scaling is None or budget.compared is not None:
+        return None
+    return profile.scaling.crossover if isinstance(profile.scaling.crossover, Crossover) else None
 
 
 def doubts_about(
@@ -139,7 +155,8 @@ def _missing(profile: Profile, budget: Budget) -> Reading | None:
         leg: Measurement = getattr(profile, kind.leg)
         return None if leg.series.get("latency") else leg.reading("latency")
     reading = reading_of(profile, kind)
-    return reading if reading.value is None else None
+    known = reading.value is not None or _crossover(profile, budget) is not None  # one above all sizes can be judged
+    return None if known else reading
 
 
 def _evidence(profile: Profile, budget: Budget, limit: float) -> _Evidence:
@@ -245,7 +262,8 @@ def confirm(first: Verdict, second: Verdict, budget: Budget) -> Verdict:
     """
     if budget.compared is not None:
         return confirmed(first, second, budget)
-    again = "nothing" if second.observed is None else _shown(second.observed, budget)
+    nothing = "above the largest size" if budget.meaning.figure == "crossover" else "nothing"
+    again = nothing if second.observed is None else _shown(second.observed, budget)
     if second.outcome == "missed":
         return replace(first, sentence=f"{first.sentence}; measured again: {again}")
     return replace(
@@ -264,6 +282,10 @@ class BudgetRule:
         work: further fields of the profile that a figure of its rounds needs: declared work, peaks.
         precise: relative half-width at which a figure without a budget is known well enough; 5 %, because nobody reads
             a speedup more exactly than that.
+        stand_in: the word that must stand beside figures of the accelerator, empty for none.
+
+    Attributes:
+        estimate: the figure that the last look was about, as it found it: one that wants more rounds, if there is any.
     """
 
     def __init__(
@@ -272,10 +294,13 @@ class BudgetRule:
         items: float | None,
         precise: float = 0.05,
         work: Mapping[str, Any] = MappingProxyType({}),
+        stand_in: str = "",
     ) -> None:
         self._budgets = [(budget, limit) for budget, limit in budgets if "rounds" in budget.needs]
         self._work = {"items": items, **work}
         self._precise = precise
+        self._stand_in = stand_in
+        self.estimate: Estimate | None = None
 
     def enough(self, legs: Mapping[str, Sequence[Round]]) -> str | None:
         """Return why no further round is needed, or ``None``."""
@@ -300,19 +325,31 @@ class BudgetRule:
         until it is decided, it would take all rounds whenever nothing has changed.
         """
         if budget.compared is None:
-            return _evidence(profile, budget, limit).outcome == "inconclusive"
-        return min(values) > 0 and self._half_width(values) > self._precise
+            evidence = _evidence(profile, budget, limit)
+            stat = "" if budget.stat == "median" else f" {budget.stat}"
+            self._note(budget.meaning, stat, evidence.observed, evidence.interval)
+            return evidence.outcome == "inconclusive"
+        return min(values) > 0 and self._half_width(budget.compared, values) > self._precise
 
-    @staticmethod
-    def _half_width(values: Sequence[float]) -> float:
-        _, low, high = mean_interval([math.log(value) for value in values])
+    def _half_width(self, kind: Kind, values: Sequence[float]) -> float:
+        mean, low, high = mean_interval([math.log(value) for value in values])
+        self._note(kind, "", math.exp(mean), (_exp(low), _exp(high)))
         return (high - low) / 2
 
+    def _note(self, kind: Kind, stat: str, value: float, interval: tuple[float, float]) -> None:
+        """Keep what a look found, for who watches: it is not computed again."""
+        word = self._stand_in if "gpu" in kind.legs else ""
+        bounded = interval if interval[0] < interval[1] < math.inf else None
+        self.estimate = Estimate(f"{kind.title}{stat}", value, kind.unit, bounded, word)
+
     def _known_well_enough(self, profile: Profile) -> str | None:
+        kind = KINDS["min_speedup"]
         missing, values = profile.ratio_per_round("speedup")
         if missing is not None:
-            values = profile.gpu.per_round("wall_time") or profile.cpu.per_round("wall_time")
-        width = self._half_width(values)
+            values, kind = profile.gpu.per_round("wall_time"), KINDS["max_gpu_time"]
+        if not values:
+            values, kind = profile.cpu.per_round("wall_time"), KINDS["max_cpu_time"]
+        width = self._half_width(kind, values)
         return None if width > self._precise else f"known to {width:.1%} after {len(values)} rounds"
 
 

@@ -118,7 +118,7 @@ def _print(found: Judged) -> None:
 def _data(record: Mapping[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from pytest_gpuprof.storage.codec import builtins_of
+    from pytest_gpuprof.storage.parts import builtins_of
 
     return {
         "test": record["test"],

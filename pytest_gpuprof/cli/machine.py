@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
@@ -17,6 +17,7 @@ from pytest_gpuprof.cli.output import coloured, has_colours
 from pytest_gpuprof.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from pytest_gpuprof.core.progress import Progress
     from pytest_gpuprof.core.results import Reading
     from pytest_gpuprof.doctor import Line
 
@@ -92,9 +93,9 @@ def _calibrate(chosen: argparse.Namespace) -> int:
     ):
         say(f"{device.info.id} {device.info.label} by {device.info.backend}")
         rates = []
-        with _progress(sys.stderr) as watch:
-            for rate in Calibrating(extensions, device, seconds=chosen.seconds, watch=watch).rates():
-                watch("")
+        with _progress(sys.stderr) as line:
+            for rate in Calibrating(extensions, device, seconds=chosen.seconds, watch=line.watch).rates():
+                line.wipe()
                 say(f"  {rate}")
                 rates.append(rate)
         doubts = dict.fromkeys(str(caution) for rate in rates for caution in rate.cautions)
@@ -128,20 +129,40 @@ def _rate(reading: Reading) -> dict[str, object]:
     return {"value": reading.value, "interval": reading.interval, "quality": reading.quality, "source": reading.source}
 
 
+class _Line:
+    """One line that is written over and over, on a terminal only."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from pytest_gpuprof.reports.transient import Pace, is_watched
+
+        self._stream = stream
+        self._pace = Pace(time.monotonic)
+        self._shown = False
+        self.watch = self._show if is_watched(stream.isatty()) else None
+
+    def _show(self, what: str, progress: Progress) -> None:
+        from pytest_gpuprof.reports.transient import columns_of, fitting
+
+        if self._pace.is_due(progress):
+            self._stream.write(f"\r\x1b[K{fitting(what, progress, columns_of(self._stream), self._stream.encoding)}")
+            self._stream.flush()
+            self._shown = True
+
+    def wipe(self) -> None:
+        """Wipe it out, before anything else is written."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+        self._shown = False
+
+
 @contextmanager
-def _progress(stream: TextIO) -> Iterator[Callable[[str], None]]:
-    """Offer one line that is written over and over, on a terminal only."""
-    shown = stream.isatty() and os.environ.get("TERM") != "dumb"
-
-    def watch(what: str) -> None:
-        if shown:
-            stream.write(f"\r\x1b[K{what}")
-            stream.flush()
-
+def _progress(stream: TextIO) -> Iterator[_Line]:
+    line = _Line(stream)
     try:
-        yield watch
+        yield line
     finally:
-        watch("")
+        line.wipe()
 
 
 def _texts(lines: Iterator[Line], colours: bool) -> Iterator[str]:

@@ -6,11 +6,14 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-__all__ = ["as_csv", "as_json", "cell", "coloured", "has_colours", "note", "plain", "short_of_characters"]
+from pytest_gpuprof.reports.screen import Screen, plain, shows
+
+__all__ = ["as_csv", "as_json", "cell", "coloured", "has_colours", "note", "plain", "screen_of", "short_of_characters"]
 
 _CODES: Mapping[str, str] = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
 
@@ -27,20 +30,16 @@ def coloured(text: str, colour: str | None, colours: bool) -> str:
 
 def short_of_characters(stream: TextIO) -> bool:
     """Return whether a stream can show ASCII only, as under ``LC_ALL=C``."""
-    try:
-        "×µ±÷▁█→".encode(getattr(stream, "encoding", None) or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return True
-    return False
+    return not shows(getattr(stream, "encoding", None))
 
 
-def plain(text: str, ascii_only: bool) -> str:
-    """Return a text as a stream can show it."""
-    if not ascii_only:
-        return text
-    for fancy, simple in (("µ", "u"), ("±", "+-"), ("×", "x"), ("÷", "/"), ("…", "..."), ("–", "-"), ("→", "->")):
-        text = text.replace(fancy, simple)
-    return text.encode("ascii", "replace").decode("ascii")
+def screen_of(stream: TextIO) -> Screen:
+    """Return the screen behind a stream; a pipe has no width."""
+    return Screen(
+        room=shutil.get_terminal_size().columns if stream.isatty() else None,
+        ascii_only=short_of_characters(stream),
+        paint=(lambda text, colour: coloured(text, colour, True)) if has_colours(stream) else None,
+    )
 
 
 def note(text: str) -> None:

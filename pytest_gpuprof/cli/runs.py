@@ -17,13 +17,13 @@ from pytest_gpuprof.cli.arguments import (
     completes_files,
 )  # fmt: skip
 from pytest_gpuprof.cli.exporting import formatted
-from pytest_gpuprof.cli.output import as_csv, as_json, cell, coloured, has_colours, note, plain, short_of_characters
+from pytest_gpuprof.cli.output import as_csv, as_json, cell, coloured, note, plain, screen_of, short_of_characters
 from pytest_gpuprof.cli.referring import REFERENCES, Runs
 from pytest_gpuprof.cli.selecting import wanted
 from pytest_gpuprof.core.errors import Unavailable
 
 if TYPE_CHECKING:
-    from pytest_gpuprof.reports.table import Row
+    from pytest_gpuprof.reports.rows import Row
     from pytest_gpuprof.storage.runs import RunInfo
 
 __all__ = ["add"]
@@ -174,7 +174,7 @@ def _show(chosen: argparse.Namespace) -> int:
 
 
 def _rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
-    from pytest_gpuprof.reports.table import Row
+    from pytest_gpuprof.reports.rows import Row
     from pytest_gpuprof.storage.codec import profile_from
 
     tests = [each["test"] for each in records]
@@ -186,12 +186,13 @@ def _rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def _print_table(label: str, rows: Sequence[Row]) -> None:
-    from pytest_gpuprof.reports.table import counts, describe_counts, remarks, tables
+    from pytest_gpuprof.reports.remarks import counts, describe_counts, remarks
+    from pytest_gpuprof.reports.table import tables
 
-    ascii_only, colours = short_of_characters(sys.stdout), has_colours(sys.stdout)
+    screen = screen_of(sys.stdout)
     note(label)
-    for _, text in tables(rows, None, None, None, ascii_only):
+    for _, text in tables(rows, screen=screen):
         print(text)
-    for remark in remarks(rows, ascii_only):
-        print(coloured(remark.text, remark.colour, colours))
+    for remark in remarks(rows, screen.ascii_only):
+        print(coloured(remark.text, remark.colour, screen.paint is not None))
     print(describe_counts(counts(rows, 0)))

@@ -18,6 +18,7 @@ from pytest_gpuprof.core.environment import Environment
 from pytest_gpuprof.core.errors import Unavailable
 from pytest_gpuprof.core.quantities import METRICS, format_quantity
 from pytest_gpuprof.core.results import Caution, Measurement, Reading, Verdict
+from pytest_gpuprof.core.scaling import NOT_SWEPT, Scaling
 
 __all__ = ["DERIVED", "Judge", "Profile"]
 
@@ -53,6 +54,7 @@ class Profile:
         out_of_time: whether the session's time was used up before anything was measured.
         budgets: what the verdicts are about, in their order, as plain data: a budget ``as_written``.
         baselines: what figures were in earlier runs, by the figure's name, as far as a budget compares with them.
+        scaling: for the largest size of a sweep, what all its sizes together tell.
         output: what the GPU leg's callable returned at its first call, else the CPU leg's; not stored.
     """
 
@@ -77,6 +79,7 @@ class Profile:
     out_of_time: bool = False
     budgets: tuple[Mapping[str, Any], ...] = ()
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    scaling: Scaling | None = None
     output: Any = field(default=None, repr=False, compare=False)
     judge: Judge | None = field(default=None, repr=False, compare=False)
 
@@ -156,6 +159,8 @@ class Profile:
                 return missing
             logs = [math.log(value) for value in values] or [self._log_ratio_without_rounds(name)]
             return Reading(math.exp(statistics.fmean(logs)), quality="derived")
+        if name == "crossover":
+            return NOT_SWEPT if self.scaling is None else self.scaling.reading
         return self._energy_ratio() if name == "energy_ratio" else self.efficiency.reading(name)
 
     def ratio_per_round(self, name: str, stat: str = "median") -> tuple[Reading | None, tuple[float, ...]]:
@@ -254,6 +259,8 @@ class Profile:
             if not name.startswith("device_") and (reading := self.ratio(name)).value is not None:
                 source = f" ({reading.source})" if reading.source else ""
                 lines.append(f"  {figure.title}: {format_quantity(reading.value, figure.unit)}{source}")
+        if self.scaling is not None:
+            lines.append(f"  over {self.scaling.parameter}: {self.scaling.sentence}")
         lines += [f"  {verdict.sentence}" for verdict in self.verdicts]
         lines += [f"  caution: {caution}" for caution in self.cautions]
         return "\n".join(lines)
@@ -268,5 +275,5 @@ _TIME_RATIOS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "speedup_over_reference": ("reference", "gpu", ("wall_time",)),
 }
 
-DERIVED: Final = (*_TIME_RATIOS, "energy_ratio", *FIGURES)
+DERIVED: Final = (*_TIME_RATIOS, "energy_ratio", "crossover", *FIGURES)
 """Every figure that follows from the legs, by the name that :meth:`Profile.ratio` takes."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Environment
+from pytest_gpuprof.core.progress import Estimate
 from pytest_gpuprof.core.quantities import Metric
 from pytest_gpuprof.core.results import Reading, Round
 
@@ -338,7 +339,14 @@ class Board(Protocol):
 
 
 class StoppingRule(Protocol):
-    """When enough rounds have been taken."""
+    """When enough rounds have been taken.
+
+    Attributes:
+        estimate: the figure that the last look was about, ``None`` while there is nothing to say.
+    """
+
+    @property
+    def estimate(self) -> Estimate | None: ...  # noqa: D102  # told in the class
 
     def enough(self, legs: Mapping[str, Sequence[Round]]) -> str | None:
         """Return why no further round is needed, or ``None``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,6 +21,8 @@ __all__ = [
     "Family",
     "Metric",
     "Unit",
+    "common_scale",
+    "format_number",
     "format_quantity",
     "parse_quantity",
     "scale_for",
@@ -231,10 +233,28 @@ def _example(unit: Unit) -> str:
     return f"write {_EXAMPLES[unit]} (units: {known})" if known else f"write {_EXAMPLES[unit]}"
 
 
-def scale_for(values: list[float], unit: Unit) -> tuple[str, float]:
-    """Return the unit (suffix and factor) in which the middle one of ``values`` has a digit before the point.
+def common_scale(values: Sequence[float], unit: Unit) -> tuple[str, float] | None:
+    """Return the unit (suffix and factor) in which all ``values`` are read easily, ``None`` if they span too much.
 
-    A column of a table has one unit, chosen here for all its cells.
+    A column of a table has one unit, so that one can compare down it, where each cell then has at most four digits
+    before the point, and no zero behind it first.
+
+    >>> common_scale([0.0005, 0.04, 4.0], "s")
+    ('ms', 0.001)
+    >>> common_scale([0.0000009, 0.04], "s") is None
+    True
+    """
+    best = scale_for(values, unit)
+    ladder = _LADDERS[unit]
+    if len(ladder) == 1:
+        return best
+    sizes = [abs(value) for value in values if value]
+    fitting = (scale for scale in (best, *ladder) if all(0.1 <= size / scale[1] < 10_000 for size in sizes))
+    return next(fitting, None)
+
+
+def scale_for(values: Sequence[float], unit: Unit) -> tuple[str, float]:
+    """Return the unit (suffix and factor) in which the middle one of ``values`` has a digit before the point.
 
     >>> scale_for([0.0000021, 0.04, 0.4], "s")
     ('ms', 0.001)

@@ -17,7 +17,10 @@ from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.placement import ANY
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
-from pytest_gpuprof.reports.table import Row, counts, describe_counts, remarks, tables
+from pytest_gpuprof.reports.remarks import counts, describe_counts, remarks
+from pytest_gpuprof.reports.rows import Row
+from pytest_gpuprof.reports.screen import Screen, shows
+from pytest_gpuprof.reports.table import tables
 from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.codec import profile_from
 
@@ -137,14 +140,13 @@ class Collected:
         unjudged = sum(self._unjudged.values())
         if terminalreporter.config.option.no_summary or not (rows or unjudged or self._problems):
             return
-        ascii_only = not _shows_unicode(terminalreporter)
-        settings = self._settings
-        terminalreporter.section("gpuprof")
-        for title, text in tables(rows, settings.columns, settings.sort, settings.group_by, ascii_only):
+        settings, screen = self._settings, _screen(terminalreporter)
+        terminalreporter.write_sep("=", "gpuprof")
+        for title, text in tables(rows, settings.columns, settings.sort, settings.group_by, screen):
             if title:
                 terminalreporter.write_line(title, bold=True)
             terminalreporter.write_line(text)
-        for remark in remarks(rows, ascii_only):
+        for remark in remarks(rows, screen.ascii_only):
             terminalreporter.write_line(remark.text, **{remark.colour: True} if remark.colour else {})
         for problem in self._problems:
             terminalreporter.write_line(problem, red=True)
@@ -214,10 +216,15 @@ class Collected:
         return self._run.document(records, self.counts(), self._compared())
 
 
-def _shows_unicode(terminalreporter: pytest.TerminalReporter) -> bool:
-    encoding = getattr(terminalreporter._tw._file, "encoding", None) or "ascii"
-    try:
-        "×µ±÷".encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
+def _screen(terminalreporter: pytest.TerminalReporter) -> Screen:
+    """Return what pytest knows of the screen.
+
+    A pipe has no width: a log is searched, and what was cut off there is lost. pytest's 80 columns, or ``COLUMNS``, are
+    a guess about who reads it.
+    """
+    writer = terminalreporter.config.get_terminal_writer()
+    return Screen(
+        room=writer.fullwidth if terminalreporter.isatty() else None,
+        ascii_only=not shows(getattr(writer._file, "encoding", None)),
+        paint=(lambda text, colour: writer.markup(text, **{colour: True})) if writer.hasmarkup else None,
+    )

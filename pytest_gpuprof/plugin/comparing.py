@@ -24,7 +24,7 @@ from pytest_gpuprof.plugin.markers import without_group
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.selection import Selection
 from pytest_gpuprof.plugin.settings import Settings
-from pytest_gpuprof.reports.table import describe_comparison
+from pytest_gpuprof.reports.remarks import describe_comparison
 from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.baselines import Baselines
 from pytest_gpuprof.storage.conditions import conditions_of, key_of
@@ -62,6 +62,7 @@ class Comparing:
         ]
         implied = tuple(Budget.from_written(each, kinds) for each in written)  # checked also where it is not used
         self._implied = implied if settings.compare is not None else ()
+        self._opened: Store | None = None
 
     @cached_property
     def reference(self) -> Reference:
@@ -95,7 +96,13 @@ class Comparing:
                 f"--gpu-profile-compare={self._settings.compare} needs a store, and --gpu-profile-store={NOWHERE} "
                 "keeps nothing; compare with baseline or a file, or name a store"
             )
-        return Store.existing(self._settings.store, self._root)
+        self._opened = Store.existing(self._settings.store, self._root)
+        return self._opened
+
+    def close(self) -> None:
+        """Close the store, if it was asked."""
+        if self._opened is not None:
+            self._opened.close()
 
     def check(self) -> bool:
         """Find out now, not after measuring, whether there is anything to compare with, and that it can be read.

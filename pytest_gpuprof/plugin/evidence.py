@@ -186,7 +186,9 @@ class Stored:
         ]
         return found or [StoredJob(name, None, self._plan)]
 
-    def measure(self, job: StoredJob, budgets: Sequence[Budget], *, owner: str = "") -> Profile:
+    def measure(
+        self, job: StoredJob, budgets: Sequence[Budget], *, owner: str = "", deciding: Sequence[Budget] = ()
+    ) -> Profile:
         """Return what was measured, judged by these budgets.
 
         Raises:

@@ -55,15 +55,18 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
      "--gpu-profile where it is on the command line"),
     ("github", "string", ("auto", "off"),
      "write a step summary and annotations when GitHub Actions runs the tests (default: auto)"),
+    ("progress", "string", ("auto", "off"),
+     "show on a terminal how far a long measurement is; never in CI, with -q, -s or xdist (default: auto)"),
     ("peaks", "linelist", "DEVICE: RATE=…",
      "the highest rates of a device, for utilization: e.g. 'NVIDIA H200: bandwidth=4.8 TB/s, bf16=989 TFLOP/s'; may be "
      "given several times (default: calibrated, else derived from the device)"),
     ("columns", "string", "LIST",
      "columns of the table, of cpu,gpu,device,speedup,reference,over-reference,first,memory,cpu-memory,energy,"
      "net-energy,power,workspace,reserved,leak,throughput,flop-rate,bandwidth,compute-utilization,"
-     "bandwidth-utilization,verdict "
+     "bandwidth-utilization,verdict,headroom "
      "(default: those with something to say)"),
-    ("sort", "string", ("name", "speedup", "time"), "order of the table's rows (default: as they ran)"),
+    ("sort", "string", ("name", "speedup", "time", "headroom"),
+     "order of the table's rows; by headroom, missed budgets come first (default: as they ran)"),
     ("group-by", "string", ("file", "device"), "one table per file or per device (default: one table)"),
     ("xdist", "string", ("lock", "assign", "off"),
      "with xdist: measure one at a time per device (lock), give each worker a device (assign), or run once, unmeasured "

@@ -64,6 +64,7 @@ class TestState:
         own_budgets: how many limits the function itself declares; these fail a test that measures nothing.
         attempt: counted from 1, for reruns.
         profiles: by name, as measured.
+        sweeps: the names of the sweeps that were measured.
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
@@ -73,10 +74,17 @@ class TestState:
     own_budgets: int
     attempt: int
     profiles: dict[str, Profile] = field(default_factory=dict)
+    sweeps: set[str] = field(default_factory=set)
 
-    def budgets_of(self, name: str) -> tuple[Budget, ...]:
-        """Return the budgets that bind to a profile; one per device is called ``name@device``."""
-        return tuple(budget for budget in self.budgets if budget.profile in (None, name, name.partition("@")[0]))
+    def budgets_of(self, name: str, sweep: str | None = None) -> tuple[Budget, ...]:
+        """Return the budgets that bind to a profile; one per device is called ``name@device``.
+
+        Args:
+            name: of the profile.
+            sweep: the name of the sweep that it belongs to.
+        """
+        names = {None, name, name.partition("@")[0], sweep}
+        return tuple(budget for budget in self.budgets if budget.profile in names)
 
 
 STATE = pytest.StashKey[TestState]()

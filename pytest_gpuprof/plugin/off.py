@@ -15,14 +15,17 @@ from pytest_gpuprof.budgets.budget import merge
 from pytest_gpuprof.builtin import Builtin
 from pytest_gpuprof.core.errors import Unavailable, UsageError
 from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.sizes import Sizes
+from pytest_gpuprof.core.sweep import Sweep
 from pytest_gpuprof.extensions import Extensions
-from pytest_gpuprof.plugin.markers import STATE, read_markers
+from pytest_gpuprof.plugin.markers import PROFILE_OPTIONS, STATE, read_markers
 from pytest_gpuprof.plugin.outcome import fail
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.plugin.switch import BUILTIN
 from pytest_gpuprof.plugin.tally import KEY, OFF, say_unjudged
 from pytest_gpuprof.plugin.use import body_as_workload
 from pytest_gpuprof.profiler import Profiler
+from pytest_gpuprof.sweeping import limits_of_sweep, scaled
 
 __all__ = ["Off", "Once", "skipping_what_is_missing"]
 
@@ -54,6 +57,19 @@ class Once:
         judge = _CountingJudge(profiler.extensions, lambda count: self._count(item, count))
         return replace(profiler.run_once(jobs[0], self._why), judge=judge)
 
+    def sweep(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Sweep:
+        """Run the workload once, at the smallest size."""
+        profiler, state = self._profiler(), item.stash[STATE]
+        servants = profiler.extensions.registry.parameters
+        sizes = Sizes.of(workload, {**state.options, **options}, known=PROFILE_OPTIONS, servants=servants)
+        jobs = sizes.jobs(lambda **each: profiler.jobs(workload, **each))[0]
+        smallest = min(jobs)
+        once = profiler.run_once(jobs[smallest], self._why)
+        self._count(item, len(state.budgets_of(jobs[smallest].name, sizes.name)))
+        judge = _CountingJudge(profiler.extensions, lambda count: self._count(item, count))
+        profiles = {size: replace(once, name=job.name, params=job.params, judge=judge) for size, job in jobs.items()}
+        return Sweep(sizes.name, profiles, scaled(sizes.parameter, profiles), _CountingSweepJudge(judge))
+
     def runs_body_of(self, item: pytest.Function) -> bool:
         """Call the body of a test that requests ``gpu_profile_device`` with a device, and what it returns once."""
         if "gpu_profile_device" not in item.fixturenames:
@@ -75,6 +91,24 @@ class _CountingJudge:
         except UsageError as error:
             fail(str(error))
         return profile
+
+    def count_of_sweep(self, limits: Mapping[str, Any]) -> None:
+        """Count limits on a sweep."""
+        try:
+            self._count(len(limits_of_sweep(limits, self._extensions.kinds)))
+        except UsageError as error:
+            fail(str(error))
+
+
+class _CountingSweepJudge:
+    """The same for what limits a sweep."""
+
+    def __init__(self, judge: _CountingJudge) -> None:
+        self._judge = judge
+
+    def require(self, sweep: Sweep, limits: Mapping[str, Any]) -> Sweep:
+        self._judge.count_of_sweep(limits)
+        return sweep
 
 
 def skipping_what_is_missing() -> Generator[None, object, object]:

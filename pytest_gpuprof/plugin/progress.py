@@ -1,81 +1,127 @@
 """One transient line on a terminal while a long measurement runs, written between timed regions only.
 
-Never under xdist, in CI, with ``-q``, or where the output is not a terminal.
+It stands in the row below the one that pytest is writing, and the cursor stays where pytest left it. So dots and
+columns are not touched, and whatever is written next only has to erase what is below the cursor.
+
+Never under xdist, in CI, with ``-q``, where the output is not a terminal, nor where pytest does not capture everything:
+a workload that prints would print into the line.
 """
 
 from __future__ import annotations
 
-import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from pytest_gpuprof.core.progress import Progress, Watch
 from pytest_gpuprof.plugin.settings import Settings
+from pytest_gpuprof.reports.transient import Pace, columns_of, fitting, is_watched
 
-__all__ = ["Progress"]
+__all__ = ["ProgressLine"]
 
-_EVERY_S = 0.2
-"""Five lines a second are as many as a person reads."""
+_DRAW = "\x1bD\x1b[A\x1b7\x1b[B\r{}\x1b[J\x1b8"
+"""Make a row below, by scrolling if need be; save the cursor, go there, write, erase the rest, and go back."""
+
+_WIPE = "\x1b[J"
+"""Erase from the cursor to the end of the screen, where nothing but the line can be; also what a narrower terminal has
+wrapped."""
 
 
-class Progress:
-    """Shows what is being done."""
+class ProgressLine:
+    """Shows how far a measurement is.
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
-        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-        self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
+    Args:
+        config: of the run.
+        settings: of the run.
+        clock: seconds on a monotonic clock.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._settings = settings
+        self._pace = Pace(clock)
         self._name = ""
-        self._began_s = 0.0
-        self._last_s = 0.0
-        self._shown = False
+        self._guard: _Guard | None = None
 
-    def _terminal(self) -> Any:
-        reporter = self._reporter or self._config.pluginmanager.get_plugin("terminalreporter")
-        self._reporter = reporter
-        if reporter is None or self._settings.worker or os.environ.get("CI") or os.environ.get("TERM") == "dumb":
-            return None
-        if not reporter.isatty() or self._config.get_verbosity() < 0:
-            return None
-        return reporter._tw._file
+    @property
+    def watch(self) -> Watch | None:
+        """Who wants to be told, ``None`` if nobody looks: then nothing is worth being told."""
+        return self._say if self._is_wanted() else None
+
+    def _is_wanted(self) -> bool:
+        config = self._config
+        reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        return bool(
+            self._settings.progress
+            and not self._settings.workers
+            and sys.platform != "win32"  # its terminal may be behind a translator that does not know these codes
+            and hasattr(getattr(reporter, "_tw", None), "_file")  # a plugin may have brought another reporter
+            and is_watched(reporter.isatty())  # it knows; its file may be captured just now
+            and config.get_verbosity() >= 0
+            and config.getoption("capture", "no") == "fd"
+        )
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
         """Show what is done for one profile, and wipe it out at the end."""
-        self._name, self._began_s = name, time.monotonic()
+        self._name = name
+        self._pace.begin()
         try:
             yield
         finally:
-            self._wipe()
+            if self._guard is not None:
+                self._guard.wipe()
+                self._guard = None
 
-    def say(self, what: str) -> None:
-        """Show what is being done now."""
-        now = time.monotonic()
-        if now - self._last_s < _EVERY_S:
+    def _say(self, progress: Progress) -> None:
+        if not self._pace.is_due(progress):
             return
-        file = self._terminal()
-        if file is None:
-            return
-        self._last_s, self._shown = now, True
-        width = self._reporter._tw.fullwidth
-        column = self._reporter._tw.width_of_current_line
-        text = f" [{self._name}: {what}, {now - self._began_s:.0f} s]"[: max(0, width - column - 1)]
-        self._write(file, f"\x1b7{text}\x1b[K\x1b8")  # save the cursor, write, erase the rest, restore the cursor
+        if self._guard is None:
+            reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+            self._guard = _Guard(reporter._tw, self._config.pluginmanager.get_plugin("capturemanager"))
+        self._guard.draw(self._name, progress)
 
-    def _wipe(self) -> None:
-        if self._shown and (file := self._terminal()) is not None:
-            self._write(file, "\x1b[K")
-        self._shown = False
 
-    def _write(self, file: Any, text: str) -> None:
-        if self._capture is None:
-            file.write(text)
-            file.flush()
-            return
+class _Guard:
+    """The line, and in place of the terminal's file while it is there: whoever else writes wipes it out first."""
+
+    def __init__(self, writer: Any, capture: Any) -> None:
+        self._writer = writer
+        self._capture = capture
+        self._file = writer._file
+
+    def draw(self, name: str, progress: Progress) -> None:
         with self._capture.global_and_fixture_disabled():
-            file.write(text)
-            file.flush()
+            columns = columns_of(self._file)
+            text = fitting(name, progress, columns, getattr(self._file, "encoding", None))
+            filled = self._writer.width_of_current_line
+            if not text or (filled and filled % columns == 0):  # the cursor waits to wrap, and would lose that
+                return
+            self._put(_DRAW.format(text))
+            self._writer._file = self
+
+    def wipe(self) -> None:
+        """Wipe the line out; where there is none, nothing happens."""
+        if self._writer._file is self:
+            self._writer._file = self._file
+            with self._capture.global_and_fixture_disabled():
+                self._put(_WIPE)
+
+    def write(self, text: str) -> Any:
+        """Write what somebody else has to say."""
+        self.wipe()
+        return self._file.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def _put(self, text: str) -> None:
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except OSError:  # a terminal that has gone is no reason to lose a measurement
+            pass

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gpuprof.budgets.budget import Budget, merge
 from pytest_gpuprof.core.errors import MeasurementError, OutputsDiffer, Unavailable, UsageError
-from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin import outcome
 from pytest_gpuprof.plugin.collecting import location_of, property_pairs
 from pytest_gpuprof.plugin.comparing import Comparing
 from pytest_gpuprof.plugin.journal import Journal, store_name
-from pytest_gpuprof.plugin.locks import DeviceLocks
-from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers, without_group
-from pytest_gpuprof.plugin.progress import Progress
-from pytest_gpuprof.plugin.quarantine import spare
+from pytest_gpuprof.plugin.markers import STATE, TestState, concerns_us, read_markers
+from pytest_gpuprof.plugin.measures import Measures
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.plugin.skips import is_excused
 from pytest_gpuprof.plugin.termination import without_our_frames
 from pytest_gpuprof.plugin.use import INSTEAD, body_as_workload
-from pytest_gpuprof.profiler import Profiler
 from pytest_gpuprof.storage.codec import record_of
+from pytest_gpuprof.sweeping import is_of_sweep
 
 if TYPE_CHECKING:
     from pytest_gpuprof.plugin.evidence import Evidence
@@ -36,10 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 
-class Session:
-    """Measures, in the process that runs the tests."""
+class Session(Measures):
+    """Measures, in the process that runs the tests.
 
-    enabled = True
+    Args:
+        config, settings, extensions, comparing, evidence: as in :class:`~pytest_gpuprof.plugin.measures.Measures`.
+        run: knows the head of the run, for the journal.
+    """
 
     def __init__(
         self,
@@ -50,117 +48,15 @@ class Session:
         comparing: Comparing,
         evidence: Evidence | None,
     ) -> None:
-        self._settings = settings
-        self._extensions = extensions
-        self._progress = Progress(config, settings)
-        self._locks = DeviceLocks(settings.workers)
+        super().__init__(config, settings, extensions, comparing, evidence)
         self._root = config.rootpath
         self._run = run
-        self._comparing = comparing
-        self._evidence = evidence
-        self._profiler: Profiler | None = None
-        self._began_s = time.monotonic()
 
     @cached_property
     def _journal(self) -> Journal:
         """The journal of this process; its head is known when the session has started."""
         settings = self._settings
         return Journal(self._root, settings.worker, self._run.head, store_name(settings.store, self._root))
-
-    def measuring(self) -> Profiler:
-        """Return the profiler of this run; no backend is asked for anything before the first workload."""
-        if self._profiler is None:
-            settings = self._settings
-            self._profiler = Profiler(
-                extensions=self._extensions,
-                devices=self._devices(),
-                backend=settings.backend,
-                metrics=settings.metrics,
-                plan=settings.plan,
-                peaks=settings.peaks,
-                exclusive=self._locks,
-                watch=self._progress.say,
-                before=self._comparing.before,
-                only_devices_name=True,
-                left_s=self._left_s,
-            )
-        return self._profiler
-
-    def _source(self, item: pytest.Item) -> Any:
-        """Return what brings the profiles of a test: the profiler, or what was measured elsewhere."""
-        if self._evidence is None:
-            return self.measuring()
-        from pytest_gpuprof.plugin.evidence import Stored
-
-        words = self._extensions.registry.parameters
-        return Stored(self._evidence, without_group(item.nodeid), words, self._settings.plan, self._comparing.before)
-
-    def _left_s(self) -> float:
-        """Return the seconds that ``--gpu-profile-session-time`` leaves for measuring."""
-        return self._settings.session_time_s - (time.monotonic() - self._began_s)
-
-    def _devices(self) -> tuple[str, ...]:
-        """Return the devices of this worker: all that were named, or one with ``--gpu-profile-xdist=assign``."""
-        settings = self._settings
-        if settings.xdist != "assign" or settings.worker is None:
-            return settings.devices
-        named = settings.devices or tuple(
-            dict.fromkeys(str(info.id) for info in self._extensions.registry.known_devices() if info.kind == "gpu")
-        )
-        number = int("".join(filter(str.isdigit, settings.worker)) or 0)
-        return (named[number % len(named)],) if named else ()
-
-    # -- what fixtures do -------------------------------------------------------------------------------------------
-
-    def prepare(self, item: pytest.Item) -> None:
-        """Do nothing: the markers were read before any fixture was set up."""
-
-    def profile(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Profile:
-        """Measure a workload for a test, judge the budgets that bind to it, and return its first profile."""
-        __tracebackhide__ = True
-        state = item.stash[STATE]
-        profiler = self._source(item)
-        jobs = profiler.jobs(workload, **{**state.options, **options})
-        measured = []
-        for job in jobs:
-            if job.name in state.profiles:
-                raise UsageError(f"the test has two profiles called {job.name!r}; give each its own with name=")
-            job, budgets = self._comparing.with_implied(job, state.budgets_of(job.name))
-            with self._progress.of(job.name):
-                left_s = self._left_s()
-                if left_s <= 0:
-                    taken = profiler.out_of_time(job, budgets)
-                else:
-                    job = replace(job, plan=job.plan.with_(max_time_s=min(job.plan.max_time_s, left_s)))
-                    taken = profiler.measure(job, budgets, owner=item.nodeid)
-            taken = self._spared(item, taken)
-            state.profiles[job.name] = taken
-            measured.append(replace(taken, judge=_TestJudge(self, item, job)))
-        return measured[0]
-
-    def require(self, item: pytest.Item, job: Any, profile: Profile, limits: Mapping[str, Any]) -> Profile:
-        """Judge further limits, in the body of the test; what fails, fails at once."""
-        __tracebackhide__ = True
-        state = item.stash[STATE]
-        known = state.profiles[job.name]  # the test may hold an older one, from before another require()
-        try:
-            budgets: tuple[Budget, ...] = merge([limits], self._extensions.kinds)
-            with self._progress.of(job.name):
-                judged = self._source(item).require(job, known, budgets, owner=item.nodeid)
-        except UsageError as error:
-            outcome.fail(str(error))
-        judged = self._spared(item, judged, since=len(known.verdicts))
-        state.profiles[job.name] = judged
-        new = judged.verdicts[len(known.verdicts) :]
-        failure = outcome.fails([(verdict, judged) for verdict in new], self._settings)
-        if failure is not None:
-            raise failure
-        return replace(judged, judge=profile.judge)
-
-    def _spared(self, item: pytest.Item, profile: Profile, since: int = 0) -> Profile:
-        """Return a profile of which the new verdicts fail nothing, if the test is in quarantine."""
-        failing = [each for each in profile.verdicts[since:] if outcome.fails([(each, profile)], self._settings)]
-        return spare(item, profile, failing, since=since)
 
     # -- hooks ------------------------------------------------------------------------------------------------------
 
@@ -290,23 +186,15 @@ def _check_complete(state: TestState) -> None:
             "gpu_profile_device and return the callable to measure",
             pytrace=False,
         )
-    names = {name.partition("@")[0] for name in state.profiles} | set(state.profiles)
+    names = {name.partition("@")[0] for name in state.profiles} | set(state.profiles) | state.sweeps
     for budget in state.budgets:
+        if is_of_sweep(budget) and state.profiles and not state.sweeps:
+            raise outcome.GpuBudgetUnjudged(
+                f"{budget.keyword} limits a sweep, and the test has none; measure it with gpu_profile.sweep(…)",
+                pytrace=False,
+            )
         if budget.profile is not None and state.profiles and budget.profile not in names:
             raise outcome.GpuBudgetUnjudged(
                 f"{budget.keyword} binds to profile={budget.profile!r}, and the test has {', '.join(sorted(names))}",
                 pytrace=False,
             )
-
-
-class _TestJudge:
-    """Judges further limits for a test."""
-
-    def __init__(self, session: Session, item: pytest.Item, job: Any) -> None:
-        self._session = session
-        self._item = item
-        self._job = job
-
-    def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
-        __tracebackhide__ = True
-        return self._session.require(self._item, self._job, profile, limits)

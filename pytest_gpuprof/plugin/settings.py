@@ -46,6 +46,7 @@ COLUMNS = (
     "reserved",
     "leak",
     "verdict",
+    "headroom",
 )
 """The columns of the table, by the names of ``--gpu-profile-columns``."""
 
@@ -100,6 +101,7 @@ class Settings:
     evidence: str | None
     evidence_paths: tuple[str, ...]
     github: bool
+    progress: bool
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
@@ -144,7 +146,7 @@ class Settings:
             strict=strict,
             exports=(*(_export(each) for each in get("export") or ()), *_page(get("html"))),
             columns=columns,
-            sort=_choice("sort", get("sort"), ("name", "speedup", "time")),
+            sort=_choice("sort", get("sort"), ("name", "speedup", "time", "headroom")),
             group_by=_choice("group-by", get("group_by"), ("file", "device")),
             xdist=_choice("xdist", get("xdist"), ("lock", "assign", "off")) or "lock",
             workers=workers,
@@ -166,6 +168,7 @@ class Settings:
             evidence_paths=tuple(config.getini("gpu_profile_evidence_paths") or ()),
             github=_choice("github", get("github"), ("auto", "off")) != "off"
             and os.environ.get("GITHUB_ACTIONS") == "true",
+            progress=_choice("progress", get("progress"), ("auto", "off")) != "off",
         )
 
     @property

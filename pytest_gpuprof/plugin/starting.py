@@ -40,6 +40,7 @@ def start(config: pytest.Config) -> None:
     extensions = Extensions(config.hook)
     run = Run(config, settings)
     comparing = Comparing(settings, config.rootpath, extensions.kinds, run)
+    config.add_cleanup(comparing.close)
     selection = Selection(config)
     register(selection, "gpuprof-selection")
     evidence = None
@@ -112,6 +113,10 @@ def _register_what_tells(
         # before what collects, so that it comes after it: the last registered is the first called
         register(Storing(config, settings, run, collected.counts), "gpuprof-storing")
     register(collected, "gpuprof-collected")
+    if config.get_verbosity(pytest.Config.VERBOSITY_TEST_CASES) > 0:
+        from pytest_gpuprof.plugin.status import Status
+
+        register(Status(), "gpuprof-status")
     if settings.github:
         from pytest_gpuprof.plugin.github import GitHub
 

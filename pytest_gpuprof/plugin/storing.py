@@ -161,7 +161,8 @@ class Storing:
                     (path.parent / ".gitignore").write_text("*\n", encoding="ascii")
             except OSError:
                 continue
-            self._told.append((f"gpuprof: {error}", "yellow"))
+            if not any(str(error) in line for line in self._said):  # the header said it
+                self._told.append((f"gpuprof: {error}", "yellow"))
             where = f"gpuprof: the records of this run are in {path}; store them with pytest-gpuprof import {path}"
             self._told.append((where, "yellow"))
             return

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_gpuprof.core.errors import OutputsDiffer, UsageError, WorkloadError
 from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.sweep import Sweep
 from pytest_gpuprof.core.workload import Workload
 from pytest_gpuprof.plugin.markers import check_options
 from pytest_gpuprof.plugin.outcome import fail
@@ -31,6 +32,9 @@ class Run(Protocol):
 
     def profile(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Profile:
         """Run a workload for a test, and return its profile."""
+
+    def sweep(self, item: pytest.Item, workload: Any, options: Mapping[str, Any]) -> Sweep:
+        """Run a workload at several sizes for a test, and return what they tell together."""
 
 
 INSTEAD = pytest.StashKey[Run]()
@@ -78,6 +82,23 @@ class GpuProfile:
         try:
             check_options(options, "gpu_profile()")
             return self._run.profile(self._item, workload, options)
+        except (UsageError, OutputsDiffer) as error:
+            fail(str(error))
+
+    def sweep(self, workload: Any, /, **options: Any) -> Sweep:
+        """Measure a workload at several sizes, and return its :class:`~pytest_gpuprof.core.sweep.Sweep`.
+
+        Each size is a profile of the test, called ``name[n=256]``; budgets of the test bind to each of them, and
+        ``max_crossover`` to the sweep.
+
+        Args:
+            workload: a builder with a parameter for the size, or a workload.
+            options: the sizes, as a list under the name of the builder's parameter (``n=[256, 512, 1024, 2048]``), and
+                what ``gpu_profile()`` takes.
+        """
+        __tracebackhide__ = True
+        try:
+            return self._run.sweep(self._item, workload, options)
         except (UsageError, OutputsDiffer) as error:
             fail(str(error))
 

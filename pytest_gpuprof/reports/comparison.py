@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_gpuprof.core.quantities import format_number, format_quantity
-from pytest_gpuprof.reports.table import Remark
+from pytest_gpuprof.reports.remarks import Remark
+from pytest_gpuprof.reports.screen import Paint
 from pytest_gpuprof.storage.comparison import Comparison, Outcome, Row
 from pytest_gpuprof.storage.matching import short_id
 
@@ -17,9 +18,6 @@ __all__ = ["COLOURS", "CSV_HEAD", "csv_rows", "data", "markdown", "remarks", "sh
 COLOURS: Mapping[Outcome, str] = {"regressed": "red", "improved": "green", "incomparable": "yellow",
                                   "vanished": "yellow", "maybe renamed": "yellow"}  # fmt: skip
 """How an outcome is shown on a terminal that has colours."""
-
-Paint = Callable[[str, str], str]
-"""Gives a text a colour."""
 
 _NOTHING = 0.0001
 """A hundredth of a percent: no instrument here sees so little."""

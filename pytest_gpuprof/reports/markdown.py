@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pytest_gpuprof.core.results import Outcome, Verdict
-from pytest_gpuprof.reports.table import cells, counts, describe_comparison, describe_counts
+from pytest_gpuprof.reports.remarks import counts, describe_comparison, describe_counts
+from pytest_gpuprof.reports.table import cells
 from pytest_gpuprof.reports.text import encoded
 from pytest_gpuprof.reports.workloads import Workload, workloads
 
@@ -106,7 +107,7 @@ def _figures(found: Sequence[Workload]) -> Iterator[_Section]:
         return
     worst = sorted(found, key=_rank)
     heads, rows = cells([each.row for each in worst])
-    aligned = ["---" if head in ("test", "budgets", "on") else "---:" for head in heads]
+    aligned = ["---" if head in ("test", "budgets", "headroom", "on") else "---:" for head in heads]
     yield _Section(
         ("<details open><summary>Figures</summary>", "", _line(heads), "|".join(("", *aligned, ""))),
         [_line(row) for row in rows],

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pytest_gpuprof.core.quantities import Unit
-from pytest_gpuprof.reports.table import counts
+from pytest_gpuprof.reports.remarks import counts
 from pytest_gpuprof.reports.workloads import ShownFigure, Workload, workloads
 
 __all__ = ["openmetrics_text"]

@@ -14,7 +14,7 @@ from pytest_gpuprof.budgets.figures import Figure, figures_of, kinds_by_figure
 from pytest_gpuprof.core.environment import DeviceInfo
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Measurement
-from pytest_gpuprof.reports.table import Row
+from pytest_gpuprof.reports.rows import Row
 from pytest_gpuprof.storage.codec import profile_from
 
 __all__ = ["ShownFigure", "Workload", "measurement_of", "stand_in_of", "workloads"]

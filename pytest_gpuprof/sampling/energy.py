@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from pytest_gpuprof.backends.host import SYSTEM_CLOCK
+from pytest_gpuprof.core.progress import Progress, Watch
 from pytest_gpuprof.core.protocols import Board, EnergyCounter
 from pytest_gpuprof.core.results import Caution, Quality, Reading
 from pytest_gpuprof.meters.host_use import host_use
@@ -95,7 +96,7 @@ def energy_pass(
     quality: Quality,
     net: bool = False,
     seed: int = 0,
-    watch: Callable[[str], None] = lambda _: None,
+    watch: Watch | None = None,
 ) -> PassResult:
     """Measure the energy of back-to-back calls.
 
@@ -107,7 +108,7 @@ def energy_pass(
         quality: of the readings.
         net: also measure what the board draws without load, and give the net energy.
         seed: of the jitter.
-        watch: told what is being done, between windows.
+        watch: told what is being done, between windows; ``None`` if nobody wants to know.
     """
     with threads_limited(plan.device.threads, threads), built(plan) as leg, quiet():
         return _EnergyPass(leg, instruments, sampling, random.Random(seed), watch).take(quality, net=net)
@@ -122,7 +123,7 @@ class _EnergyPass:
         instruments: Instruments,
         sampling: Plan,
         rng: random.Random,
-        watch: Callable[[str], None],
+        watch: Watch | None,
     ) -> None:
         self._leg = leg
         self._device = leg.plan.device
@@ -149,8 +150,11 @@ class _EnergyPass:
         self._take_windows()
         return PassResult(self._readings(quality, idle), cautions=self._cautions(), calls=self._calls)
 
-    def _say(self, what: str, left_s: float) -> None:
-        self._watch(f"energy on {self._device.info.id}: {what}, about {left_s:.0f} s left")
+    def _say(self, stage: str, left_s: float, *, step: int = 0) -> None:
+        if self._watch is not None:
+            place, steps = str(self._device.info.id), self._sampling.trials
+            lasting = self._clock is SYSTEM_CLOCK
+            self._watch(Progress("energy", place, stage, step, steps, left_s=left_s, lasting=lasting))
 
     # -- load -------------------------------------------------------------------------------------------------------
 
@@ -256,7 +260,7 @@ class _EnergyPass:
         trials = self._sampling.trials
         self._looks.append(self._look())
         for trial in range(trials):
-            self._say(f"window {trial + 1} of {trials}", (trials - trial) * (least * per_call_s + 2 * period_s))
+            self._say("window", (trials - trial) * (least * per_call_s + 2 * period_s), step=trial + 1)
             lead_s = self._rng.uniform(*_LEAD_PERIODS) * period_s
             self._run(max(1, round(lead_s / per_call_s)))
             self._take_window(least + self._rng.randint(0, steps))

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pytest_gpuprof.backends.host import SYSTEM_CLOCK
 from pytest_gpuprof.core import results
 from pytest_gpuprof.core.errors import GpuprofError
+from pytest_gpuprof.core.progress import Progress, Watch
 from pytest_gpuprof.core.protocols import Clock, Meter, StoppingRule
 from pytest_gpuprof.core.results import Caution, Round
 from pytest_gpuprof.sampling import doubts
@@ -23,15 +25,12 @@ from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.preflight import preflight
 from pytest_gpuprof.sampling.probe import Probe
 from pytest_gpuprof.sampling.quiet import quiet, threads_limited
-from pytest_gpuprof.sampling.turn import EventsOf, Observe, Running, Turn, first_call, prepare
+from pytest_gpuprof.sampling.turn import JITTER, EventsOf, Observe, Running, Turn, first_call, prepare
 
 __all__ = ["LegRounds", "MeterFactory", "Rounds", "take_rounds"]
 
 MeterFactory = Callable[[LegPlan], Sequence[Meter]]
 """The meters of a leg, outermost first."""
-
-Watch = Callable[[str], None]
-"""Told what is being done, between timed regions only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def take_rounds(
     compare: Callable[[Mapping[results.Leg, Any]], None] | None = None,
     observe: Observe = lambda _: {},
     events_of: EventsOf = preflight,
-    watch: Watch = lambda _: None,
+    watch: Watch | None = None,
 ) -> Rounds:
     """Build the legs, call each for the first time, warm it up, and take rounds until the rule has enough.
 
@@ -88,28 +87,34 @@ def take_rounds(
         compare: gets the outputs of the first calls, before anything is timed; raises if they differ.
         observe: asked after each turn of a leg, and its figures are kept with the round.
         events_of: tells what the events of a device are good for.
-        watch: told what is being done, between timed regions.
+        watch: told what is being done, between timed regions; ``None`` if nobody wants to know.
 
     Raises:
         Whatever the workload raises, with a note that says which leg and call it was.
     """
     clock = legs[0].device.clock
+
+    def tell(phase: str, leg: LegPlan) -> None:
+        if watch is not None:  # a warm-up and rounds follow; on a simulated clock they are over in a moment
+            watch(Progress(phase, str(leg.device.info.id), lasting=clock is SYSTEM_CLOCK))
+
     with ExitStack() as stack:
         stack.callback(gc.collect)  # once for all legs: in a large process each takes some 50 ms
         running = []
         for leg in legs:
+            tell("setting up", leg)
             stack.enter_context(threads_limited(leg.device.threads, threads))
             running.append(Running(stack.enter_context(built(leg, collect=False)), meters(leg)))
         outputs: dict[results.Leg, Any] = {}
         for each in running:
-            watch(f"first call on {each.leg.plan.device.info.id}")
+            tell("first call", each.leg.plan)
             _run(each, "in the first call", partial(_call_first, each, outputs))
         if compare is not None:
             compare(outputs)
         outputs.clear()
         stack.enter_context(quiet())
         for each in running:
-            watch(f"warming up on {each.leg.plan.device.info.id}")
+            tell("warming up", each.leg.plan)
             leg_of = each.leg.plan.leg
             wanted = {"device_time": leg_of in device_time, "transfers": leg_of in transfers}
             _run(each, "during warm-up", partial(prepare, each, plan, events_of, **wanted))
@@ -124,21 +129,40 @@ def _call_first(each: Running, outputs: dict[results.Leg, Any]) -> None:
 
 
 def _rounds(
-    running: Sequence[Running], plan: Plan, rule: StoppingRule, clock: Clock, observe: Observe, watch: Watch
+    running: Sequence[Running], plan: Plan, rule: StoppingRule, clock: Clock, observe: Observe, watch: Watch | None
 ) -> str:
-    deadline = clock.now() + plan.max_time_s
+    deadline, longest_s = clock.now() + plan.max_time_s, 0.0
     for index in range(plan.max_rounds):
-        if clock.now() > deadline:
+        began = clock.now()
+        if began > deadline:
             return f"out of time after {index} rounds"
-        watch(f"round {index + 1} of at most {plan.max_rounds}")
+        if watch is not None:
+            watch(_before(index, plan, rule, longest_s, deadline - began))
         order = running if index % 2 == 0 else running[::-1]
         for position, each in enumerate(order):
             _run(each, f"in round {index + 1}", Turn(each, index, position, observe))
-        if index + 1 >= plan.min_rounds:
+        longest_s = max(longest_s, clock.now() - began)
+        looked = index + 1 >= plan.min_rounds
+        if looked or watch is not None:  # who watches wants the estimate sooner
             reason = rule.enough({each.leg.plan.leg: tuple(each.rounds) for each in running})
-            if reason is not None:
+            if looked and reason is not None:
                 return reason
     return f"all {plan.max_rounds} rounds taken"
+
+
+def _before(index: int, plan: Plan, rule: StoppingRule, longest_s: float, until_deadline_s: float) -> Progress:
+    """Return what there is to tell before a round: no further one begins after the deadline."""
+    each_s = longest_s * (1 + JITTER)
+    left_s = min((plan.max_rounds - index) * each_s, until_deadline_s + each_s) if index else None
+    return Progress(
+        "round",
+        step=index + 1,
+        steps=plan.max_rounds,
+        fewer=plan.min_rounds < plan.max_rounds,
+        estimate=rule.estimate,
+        left_s=left_s,
+        at_most=True,
+    )
 
 
 def _run(each: Running, when: str, step: Callable[[], None]) -> None:

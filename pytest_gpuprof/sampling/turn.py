@@ -20,7 +20,7 @@ from pytest_gpuprof.sampling.probe import Probe, probe
 from pytest_gpuprof.sampling.transfers import Transfers
 from pytest_gpuprof.sampling.warmup import LONG_CALL_S, calls_per_sample, warm_up
 
-__all__ = ["EventsOf", "Observe", "Running", "Turn", "first_call", "prepare"]
+__all__ = ["JITTER", "EventsOf", "Observe", "Running", "Turn", "first_call", "prepare"]
 
 EventsOf = Callable[[Device], Events | None]
 """Tells what the events of a device are good for, ``None`` if it has none."""
@@ -44,7 +44,7 @@ _LEAST_DEVICE_SAMPLES = 5
 _MOST_SINGLE_SAMPLES = 50
 """Where each sample is one call, more of them are taken while they are short."""
 
-_JITTER = 0.2
+JITTER = 0.2
 """Calls per sample vary by up to 20 % between rounds, so that they do not fall in step with a periodic disturbance."""
 
 _GOLDEN = 0.618034
@@ -147,7 +147,7 @@ class Turn:
             self._rewarm()
         iterations = each.iterations
         if iterations > 1:
-            iterations += int(iterations * _JITTER * (self.index * _GOLDEN % 1.0))
+            iterations += int(iterations * JITTER * (self.index * _GOLDEN % 1.0))
         samples: dict[str, tuple[float, ...]] = {}
         overhead: dict[str, float] = {}
         steps = [partial(self._wall_time, samples, overhead, iterations)]

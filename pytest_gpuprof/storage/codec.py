@@ -6,7 +6,6 @@ come out, of exactly these types: a NumPy float, which is a ``float``, would kil
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -18,37 +17,23 @@ from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Environment
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.core.profile import DERIVED, Profile
-from pytest_gpuprof.core.results import Caution, Measurement, Reading, Round, Verdict
+from pytest_gpuprof.core.results import Measurement, Round, Verdict
 from pytest_gpuprof.storage.conditions import conditions_of
+from pytest_gpuprof.storage.parts import (
+    LONGEST_TEXT,
+    builtins_of,
+    caution_of,
+    cautions_from,
+    pair,
+    reading_from,
+    reading_of,
+)
+from pytest_gpuprof.storage.sweeps import scaling_from, scaling_of
 
-__all__ = ["SCHEMA", "budgets_from_record", "builtins_of", "cautions_from", "completed", "profile_from", "record_of"]
+__all__ = ["SCHEMA", "budgets_from_record", "completed", "profile_from", "record_of"]
 
 SCHEMA = "pytest-gpuprof/1"
 """Version of the format. It is raised when a reader of the old format would misread the new one."""
-
-_LONGEST_TEXT = 200
-"""Parameters may be arrays; their ``repr`` once made a report of 1.8 GB elsewhere (pytest-benchmark #96)."""
-
-
-def builtins_of(value: Any) -> Any:
-    """Return ``value`` as builtins. Numbers that JSON does not know become ``None``, anything else a short text."""
-    if value is None or type(value) in (bool, int, str):
-        return value
-    if isinstance(value, float):
-        number = float(value)
-        return number if math.isfinite(number) else None
-    if isinstance(value, Mapping):
-        return {str(key): builtins_of(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [builtins_of(each) for each in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted((builtins_of(each) for each in value), key=repr)
-    if isinstance(value, (bool, int, str)):  # a subclass: an enum, a str from another library
-        return next(kind for kind in (bool, int, str) if isinstance(value, kind))(value)
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a NumPy or torch scalar
-        return builtins_of(value.item())
-    text = repr(value)
-    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
 
 
 def record_of(
@@ -70,9 +55,9 @@ def record_of(
             "name": profile.name,
             "backend": profile.backend,
             "legs": {leg: _measurement(getattr(profile, leg)) for leg in ("cpu", "gpu", "reference")},
-            "derived": {name: _reading(profile.ratio(name)) for name in DERIVED},
+            "derived": {name: reading_of(profile.ratio(name)) for name in DERIVED},
             "verdicts": [_verdict(verdict) for verdict in profile.verdicts],
-            "cautions": [_caution(caution) for caution in profile.cautions],
+            "cautions": [caution_of(caution) for caution in profile.cautions],
             "stop_reason": profile.stop_reason,
             "cpu_threads": profile.threads,
             "work": {
@@ -81,7 +66,7 @@ def record_of(
                 "bytes": profile.bytes,
                 "counts_flops": profile.counts_flops,
                 "precision": profile.precision,
-                "peaks": {what: _reading(reading) for what, reading in profile.peaks.items()},
+                "peaks": {what: reading_of(reading) for what, reading in profile.peaks.items()},
             },
             "params": {name: _short(value) for name, value in profile.params.items()},
             "not_judged": profile.not_judged,
@@ -91,6 +76,7 @@ def record_of(
             "figures": _figures(profile, kinds),
             "budgets": profile.budgets,
             "baselines": {figure: _baseline(baseline) for figure, baseline in profile.baselines.items()},
+            **({} if profile.scaling is None else {"sweep": scaling_of(profile.scaling)}),
         }
     )
     return record
@@ -120,19 +106,7 @@ def _short(value: Any) -> Any:
     if plain is None or isinstance(plain, (bool, int, float)):
         return plain
     text = plain if isinstance(plain, str) else repr(plain)
-    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
-
-
-def _reading(reading: Reading) -> dict[str, Any]:
-    if reading.value is None:
-        return {"unavailable": reading.reason, "cause": reading.cause}
-    stored: dict[str, Any] = {
-        "value": reading.value,
-        "interval": reading.interval,
-        "quality": reading.quality,
-        "gain_error": reading.gain_error,
-    }
-    return {**stored, "source": reading.source} if reading.source else stored
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
 
 
 def _measurement(measurement: Measurement) -> dict[str, Any]:
@@ -149,7 +123,7 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
             "mig": device.is_mig,
             "stand_in": device.why_stand_in,
         },
-        "readings": {name: _reading(reading) for name, reading in measurement.readings.items()},
+        "readings": {name: reading_of(reading) for name, reading in measurement.readings.items()},
         "rounds": [
             {
                 "index": each.index,
@@ -161,7 +135,7 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
             for each in measurement.rounds
         ],
         "series": measurement.series,
-        "missing": _reading(measurement.missing),
+        "missing": reading_of(measurement.missing),
         "calls": measurement.calls,
     }
 
@@ -180,16 +154,6 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "metric": verdict.metric,
         "change": verdict.change,
         "effect": verdict.effect,
-    }
-
-
-def _caution(caution: Caution) -> dict[str, Any]:
-    return {
-        "code": caution.code,
-        "message": caution.message,
-        "remedy": caution.remedy,
-        "spoils": caution.spoils,
-        "legs": caution.legs,
     }
 
 
@@ -238,24 +202,10 @@ def budgets_from_record(record: Mapping[str, Any], kinds: Mapping[str, Kind] = K
         raise UsageError(f"the record is damaged ({type(error).__name__}: {error}); measure again") from error
 
 
-def cautions_from(record: Mapping[str, Any]) -> tuple[Caution, ...]:
-    """Return the doubts that a record holds."""
-    return tuple(
-        Caution(
-            each["code"],
-            each["message"],
-            each["remedy"],
-            frozenset((family, outcome) for family, outcome in each["spoils"]),
-            None if each["legs"] is None else frozenset(each["legs"]),
-        )
-        for each in record["cautions"]
-    )
-
-
 def _verdict_from(part: Mapping[str, Any]) -> Verdict:
     known = {each.name for each in fields(Verdict)}
     given = {name: value for name, value in part.items() if name in known}  # a newer writer may know more
-    return Verdict(**{**given, "interval": _pair(part["interval"])})
+    return Verdict(**{**given, "interval": pair(part["interval"])})
 
 
 def _baseline_from(part: Mapping[str, Any]) -> Baseline:
@@ -283,12 +233,13 @@ def _profile(record: Mapping[str, Any]) -> Profile:
         bytes=work["bytes"],
         counts_flops=work["counts_flops"],
         precision=work["precision"],
-        peaks={what: _reading_from(reading) for what, reading in work["peaks"].items()},
+        peaks={what: reading_from(reading) for what, reading in work["peaks"].items()},
         params=record["params"],
         not_judged=record["not_judged"],
         out_of_time=record["out_of_time"],
         budgets=tuple(record.get("budgets", ())),  # records of before have none
         baselines={figure: _baseline_from(part) for figure, part in record.get("baselines", {}).items()},
+        scaling=scaling_from(record["sweep"]) if "sweep" in record else None,
     )
 
 
@@ -317,28 +268,8 @@ def _measurement_from(leg: Any, part: Mapping[str, Any]) -> Measurement:
             )
             for each in part["rounds"]
         ),
-        {name: _reading_from(reading) for name, reading in part["readings"].items()},
+        {name: reading_from(reading) for name, reading in part["readings"].items()},
         {name: tuple(values) for name, values in part["series"].items()},
-        _reading_from(part["missing"]),
+        reading_from(part["missing"]),
         part["calls"],
     )
-
-
-def _reading_from(part: Mapping[str, Any]) -> Reading:
-    if "unavailable" in part:
-        return Reading.unavailable(part["unavailable"], part["cause"])
-    return Reading(
-        part["value"],
-        interval=_pair(part["interval"]),
-        quality=part["quality"],
-        gain_error=part.get("gain_error", 0.0),  # older records do not tell it apart
-        source=part.get("source", ""),
-    )
-
-
-def _pair(interval: Any) -> tuple[float, float] | None:
-    """Return an interval; JSON has no infinity, so a bound that is ``None`` is none."""
-    if interval is None:
-        return None
-    low, high = interval
-    return (-math.inf if low is None else low, math.inf if high is None else high)

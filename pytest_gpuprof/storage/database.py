@@ -85,7 +85,11 @@ class Database:
         """
         if self.address.path is not None and not self.address.path.exists():
             return False
-        return self.asked(migration.revision_of) is not None
+        try:
+            return self.asked(migration.revision_of) is not None
+        except StoreError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close it; SQLite then takes its write-ahead log into the file."""

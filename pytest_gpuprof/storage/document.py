@@ -16,7 +16,8 @@ from typing import Any
 
 from pytest_gpuprof import __version__
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.storage.codec import SCHEMA, builtins_of
+from pytest_gpuprof.storage.codec import SCHEMA
+from pytest_gpuprof.storage.parts import builtins_of
 
 __all__ = ["SCHEMA", "checked", "figures_by_workload", "new_document", "read_document", "write_document"]
 

@@ -17,8 +17,9 @@ from typing import Any
 
 from pytest_gpuprof.budgets.figures import Figure, figures_of
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.storage.codec import builtins_of, profile_from
+from pytest_gpuprof.storage.codec import profile_from
 from pytest_gpuprof.storage.conditions import conditions_of, key_of
+from pytest_gpuprof.storage.parts import builtins_of
 
 __all__ = ["Packed", "facts_key", "figures_from", "packed", "plain_text", "thinned", "unpacked", "values_from",
            "workload_key"]  # fmt: skip

@@ -44,6 +44,7 @@ def test_the_keywords_are_the_ones_users_know() -> None:
         "min_items_per_joule": ("1/J", {"gpu"}, {"energy"}),
         "min_compute_utilization": ("share", {"gpu"}, {"rounds", "device events", "flop count"}),
         "min_bandwidth_utilization": ("share", {"gpu"}, {"rounds", "device events"}),
+        "max_crossover": ("1", {"cpu", "gpu"}, {"rounds"}),
         "max_leak": ("B", {"gpu"}, {"leak"}),
         "max_regression": ("share", set(), set()),  # these are its metric's
     }
@@ -53,7 +54,7 @@ def test_the_keywords_are_the_ones_users_know() -> None:
 def test_each_keyword_stands_for_one_figure(kind: Kind) -> None:
     """The key is the keyword; a ratio has no leg of its own; the prefix is the direction; options are no keywords."""
     assert KINDS[kind.keyword] is kind
-    assert (kind.leg is None) == (kind.unit in ("x", "1/s", "1/J", "share"))
+    assert (kind.leg is None) == (kind.unit in ("x", "1/s", "1/J", "share", "1"))
     assert kind.leg is None or kind.legs == {kind.leg}
     assert kind.at_least is kind.keyword.startswith("min_")
     assert kind.keyword not in OPTIONS

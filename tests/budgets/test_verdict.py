@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_gpuprof.budgets import verdict as verdict_module
 from pytest_gpuprof.budgets.budget import KINDS, Budget, Kind
 from pytest_gpuprof.budgets.verdict import BudgetRule, confirm, judge
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Caution, Measurement, Outcome, Reading, Round, spoils
+from pytest_gpuprof.core.scaling import Crossover, Scaling
 from pytest_gpuprof.stats.decision import LOOKS
 from tests.budgets.profiles import CARD, leg_of, profile_of
 
@@ -41,6 +43,7 @@ FIGURES: Mapping[str, float] = {
     "min_compute_utilization": 0.4,
     "min_bandwidth_utilization": 0.2,
     "max_leak": 512.0,
+    "max_crossover": 100.0,
 }
 """What each keyword limits, on the profile below."""
 
@@ -69,6 +72,7 @@ def measured(**parts: Any) -> Profile:
         flops=1e9,
         bytes=1e8,
         peaks={"flops": Reading(5e12, quality="derived"), "bytes": Reading(1e12, quality="derived")},
+        scaling=Scaling("n", (), Crossover(100.0, 95.0, 105.0, 10.0, 1000.0), {}),
         **parts,
     )
 
@@ -119,7 +123,7 @@ def test_a_figure_at_its_limit_is_inconclusive(keyword: str) -> None:
     assert "is too close to call against" in verdict.sentence
 
 
-@pytest.mark.parametrize("keyword", FIGURES)
+@pytest.mark.parametrize("keyword", sorted(FIGURES.keys() - {"max_crossover"}))  # whose reason is that of its sweep
 def test_a_figure_that_is_missing_is_unavailable_with_its_reason(keyword: str) -> None:
     """And the cause decides later whether that skips the test or fails it."""
     lost = Reading.unavailable("the driver is gone", cause="no reading")
@@ -475,6 +479,47 @@ def test_without_a_budget_rounds_are_enough_when_the_speedup_is_known() -> None:
     assert rule.enough({"cpu": rounds(*[1.0] * 6), "gpu": rounds(*shaky)}) is None
     assert rule.enough({"cpu": rounds(*steady)}) == "known to 3.5% after 6 rounds"
     assert rule.enough({"cpu": rounds(*steady[:3])}) is None
+
+
+def test_the_running_estimate_is_what_the_verdict_would_say() -> None:
+    """Of the budget that is still open, with its statistic; of a stand-in, with its word."""
+    profile = profile_of([1.0, 1.3, 0.8, 1.1], [0.1, 0.13, 0.12, 0.09])
+    legs = {"cpu": profile.cpu.rounds, "gpu": profile.gpu.rounds}
+    close, far = Budget("min_speedup", 9.5), Budget("max_gpu_time", 99)
+    rule = BudgetRule([(far, 99.0), (close, 9.5)], None, stand_in="simulated")
+    assert rule.estimate is None
+    assert rule.enough(legs) is None
+    found, verdict = rule.estimate, judge(profile, close)
+    assert found is not None
+    assert (found.title, found.unit, found.word) == ("speedup", "x", "simulated")
+    assert (found.value, found.interval) == (verdict.observed, verdict.interval)
+
+
+def test_the_running_estimate_without_a_budget_is_the_speedup() -> None:
+    """Or the time of the only leg; that of a CPU is no stand-in's."""
+    cpu, gpu = rounds(*[1.0] * 4), rounds(0.1, 0.13, 0.12, 0.09)
+    for legs, title, word in (
+        ({"cpu": cpu, "gpu": gpu}, "speedup", "OpenCL on the CPU"),
+        ({"gpu": gpu}, "GPU time", "OpenCL on the CPU"),
+        ({"cpu": cpu}, "CPU time", ""),
+    ):
+        rule = BudgetRule([], None, stand_in="OpenCL on the CPU")
+        rule.enough(legs)
+        found = rule.estimate
+        assert found is not None
+        assert (found.title, found.word) == (title, word)
+        assert found.interval is not None
+        assert found.interval[0] < found.value < found.interval[1]
+
+
+def test_the_running_estimate_is_not_computed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the look's own: nobody pays for it twice."""
+    looks: list[int] = []
+    decide = verdict_module.decide
+    monkeypatch.setattr(verdict_module, "decide", lambda *args, **more: looks.append(1) or decide(*args, **more))
+    rule = BudgetRule([(Budget("max_gpu_time", 0.1), 0.1)], None)
+    assert rule.enough({"gpu": rounds(0.1, 0.13, 0.09)}) is None
+    assert (len(looks), str(rule.estimate).partition(" (")[0]) == (1, "GPU time 105 ms")
 
 
 def test_judging_rests_on_the_profile_alone() -> None:

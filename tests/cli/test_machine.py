@@ -131,17 +131,43 @@ def test_calibrate_for_a_program(peaks: Path, capsys: pytest.CaptureFixture[str]
     assert peaks.exists()
 
 
-def test_calibrate_shows_progress_on_a_terminal(
-    peaks: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One line, written over and over, and gone at the end."""
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert cli.main(["calibrate", "--devices=simulated:0", "--seconds=1"]) == 0
-    shown = capsys.readouterr().err
-    assert "\r\x1b[K" in shown
-    assert shown.endswith("\r\x1b[K")
-    assert "\n" not in shown
+ON_A_TERMINAL = """
+from pytest_gpuprof import cli, hookimpl
+from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
+from pytest_gpuprof.extensions import Extensions
+from pytest_gpuprof.reports import transient
+
+class Machine:
+    @hookimpl
+    def pytest_gpuprof_backends(self):
+        return [SimulatedBackend([Card(peak_flops=2e12, peak_bytes_per_s=1e12)], seed=1)]
+
+parts = Extensions.standalone([Machine()])
+Extensions.standalone = lambda: parts
+transient._HELD_BACK_S = transient._EVERY_S = 0.0
+raise SystemExit(cli.main(["calibrate", "--devices=simulated:0", "--seconds=1"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo terminals on Windows")
+@pytest.mark.parametrize("environment", [{}, {"CI": "true"}, {"TERM": "dumb"}], ids=str)
+def test_calibrate_shows_progress_on_a_terminal(tmp_path: Path, environment: dict[str, str]) -> None:
+    """One line, written over and over, and gone when a rate is told and at the end."""
+    from tests.screens import Screen
+
+    command = [sys.executable, "-c", ON_A_TERMINAL]
+    with Screen(command, tmp_path, 100, 20, GPUPROF_PEAKS=str(tmp_path / "peaks.json"), **environment) as screen:
+        rows = screen.until_end()
+        assert screen.status == 0
+        shown = re.findall(r"\r\x1b\[K(\w+: [^\r\x1b]+)", screen.written.decode())
+    assert [row.partition(":")[0].strip() for row in rows[:3]] == ["simulated", "bandwidth", "fp32"]
+    assert not any("round" in row for row in rows)
+    if environment:
+        assert shown == []
+        return
+    assert shown[0] == "bandwidth: setting up on simulated:0"
+    estimated = re.compile(r"fp32: round \d+ of at most 24, GPU time .* \(.*, simulated\), at most \d+ s left")
+    assert any(estimated.fullmatch(each) for each in shown)
 
 
 @pytest.mark.parametrize("card", [replace(PEAK, shared_from=0.0)], ids=["shared"])

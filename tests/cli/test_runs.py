@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from typing import Any
 
 import pytest
+
+from pytest_gpuprof.cli.output import screen_of
+from pytest_gpuprof.reports.screen import Screen
 
 from .conftest import Command, History
 
@@ -71,13 +75,32 @@ def test_show_is_the_table_that_pytest_shows(history: History, command: Command)
     history.run(["test_it.py::test_a one", "test_it.py::test_a two", "test_it.py::test_b"])
     assert command("show") == 0
     lines = command.out.splitlines()
-    assert lines[0].split()[:3] == ["test", "CPU", "[ms]"]
-    assert [line.partition("  ")[0] for line in lines[2:5]] == [
+    assert re.fullmatch(r"on simulated:0 \(simulated\) vs \d+ threads, compute only", lines[0])
+    assert lines[1].split()[:3] == ["test", "CPU", "[ms]"]
+    assert [line.partition("  ")[0] for line in lines[3:6]] == [
         "test_it.py::test_a one", "test_it.py::test_a two", "test_it.py::test_b",
     ]  # fmt: skip
-    assert all("simulated:0 (simulated)" in line for line in lines[2:5])
     assert lines[-1].startswith("budgets: ")
     assert command.err == "run 1 (commit 0000001 on main of 2026-01-02)\n"
+
+
+def test_the_screen_is_that_of_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal has its width, and colours unless somebody is against them; a pipe has neither."""
+
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    screen = screen_of(Terminal(io.BytesIO(), encoding="utf-8"))
+    assert (screen.room, screen.ascii_only) == (60, False)
+    assert screen.paint is not None
+    assert screen.paint("missed", "red") == "\x1b[31mmissed\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert screen_of(Terminal(io.BytesIO(), encoding="ascii")) == Screen(60, ascii_only=True)
+    assert screen_of(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")) == Screen()
 
 
 def test_show_of_some(history: History, command: Command) -> None:

@@ -158,6 +158,12 @@ def test_a_test_without_a_record_is_unavailable(runs: Runs, measure: Measure) ->
     assert "on the CPU only)" in text_of(result)
 
 
+def test_evidence_has_its_speedups_at_v(runs: Runs, measure: Measure) -> None:
+    """What was measured elsewhere is shown as what is measured here."""
+    measure()
+    run(runs, FROM, "-v").stdout.re_match_lines([r"test_it.py::test_met PASSED \([\d.]+x\) +\[ 50%\]"])
+
+
 def test_evidence_is_compared_with_what_was(runs: Runs, measure: Measure) -> None:
     """Also for a test without budgets, of which nothing is measured."""
     measure(HEAD + "from kernels import guarded\ndef test_it(gpu_profile): gpu_profile(guarded)\n")
@@ -397,3 +403,30 @@ def test_a_file_elsewhere_is_found_from_where_pytest_was_called(runs: Runs, meas
     measure()
     (runs.path / "run.json").rename(tmp_path / "far.json")
     assert "budgets: 3 met" in text_of(run(runs, f"--gpu-profile-from={tmp_path / 'far.json'}"))
+
+
+SWEPT = """
+@pytest.mark.gpu_budget(max_crossover=64)
+def test_swept(gpu_profile):
+    def sized(device, n):
+        work = guarded(device)
+        return lambda: (work(), device.run(cpu=1e-9 * n**3, gpu=1e-4))
+
+    found = gpu_profile.sweep(sized, n=[16, 32, 64, 512])
+    found.require(max_crossover=100)
+"""
+
+
+def test_a_sweep_is_judged_by_what_it_was(runs: Runs, measure: Measure) -> None:
+    """Its sizes are records, and what they told together is with the largest."""
+    measure(TESTS + SWEPT).assert_outcomes(passed=3)
+    result = run(runs, FROM)
+    result.assert_outcomes(passed=3)
+    assert "budgets: 5 met, 0 missed" in text_of(result)
+
+
+def test_a_sweep_that_was_measured_at_other_sizes_fails(runs: Runs, measure: Measure) -> None:
+    """The largest has no record, so nothing is known of it."""
+    measure(TESTS + SWEPT)
+    edited(runs, lambda document: document["records"].pop())
+    run(runs, FROM).assert_outcomes(passed=2, skipped=1)

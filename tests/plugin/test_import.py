@@ -6,7 +6,9 @@ import pytest
 
 from .conftest import Runs
 
-HEAVY = ("numpy", "torch", "scipy", "pynvml", "tabulate", "filelock", "threadpoolctl", "cupy", "pyopencl", "jax")
+HEAVY = (
+    "numpy", "torch", "scipy", "pynvml", "tabulate", "wcwidth", "filelock", "threadpoolctl", "cupy", "pyopencl", "jax",
+)  # fmt: skip
 
 HEAVY_AT_END = f"""
 import sys

@@ -73,6 +73,7 @@ CASES = {
     "missing-baseline": Case("fail", "warn", lambda s: s.missing_baseline, "fail"),
     "changed-since": Case("main", "HEAD~3", lambda s: s.changed_since, "main"),
     "from": Case("a.json", "b.json", lambda s: s.evidence, "a.json"),
+    "progress": Case("off", "auto", lambda s: s.progress, False),
     "github": Case("off", "auto", lambda s: s.github, False),
 }
 

@@ -26,7 +26,7 @@ def table(result: pytest.RunResult) -> list[str]:
     """Return the rows of the table, without its head."""
     lines = result.stdout.lines
     (rule,) = [index for index, line in enumerate(lines) if line.startswith("---")]
-    return [line for line in lines[rule + 1 :] if line.startswith("test_it.py::") and " vs " in line]
+    return [line for line in lines[rule + 1 :] if re.match(r"test_it\.py::\S+  ", line)]
 
 
 def test_the_header_is_one_line_and_only_when_on(runs: Runs) -> None:
@@ -46,13 +46,14 @@ def test_one_row_per_workload(runs: Runs) -> None:
     """The table has one row per profile in the order in which they ran, and one unit per column."""
     result = runs(RESULTS)
     assert [row.split()[0] for row in table(result)] == ["test_it.py::test_b", "test_it.py::test_a"]
-    result.stdout.fnmatch_lines(["test  *CPU [[]ms[]]  *GPU [[]ms[]]  *speedup*budgets*on*"])
+    result.stdout.fnmatch_lines(["test  *CPU [[]ms[]]  *GPU [[]ms[]]  *speedup (95%)*budgets*headroom*of*"])
 
 
 def test_the_speedup_says_what_it_is_against(runs: Runs) -> None:
-    """Each row names the device, the CPU threads and that only computing is compared; a stand-in has its word."""
-    for row in table(runs(RESULTS)):
-        assert re.search(r"simulated:0 \(simulated\) vs \d+ threads?, compute only$", row)
+    """A line above the table tells the device (a stand-in with its word), the CPU threads, and what is not compared."""
+    said = [line for line in runs(RESULTS).stdout.lines if line.startswith("on ")]
+    assert len(said) == 1
+    assert re.fullmatch(r"on simulated:0 \(simulated\) vs \d+ threads?, compute only", said[0])
 
 
 def test_remarks_and_counts_are_below_the_table(runs: Runs) -> None:
@@ -85,10 +86,11 @@ def test_it(gpu_profile, n):
 @pytest.mark.parametrize(
     ("args", "head"),
     [
-        (["--gpu-profile-columns=gpu,first,power,verdict"], "test GPU [ms] first call [ms] power [W] budgets on"),
+        (["--gpu-profile-columns=gpu,first,power,verdict"], "test GPU [ms] first call [ms] power [W] budgets ----"),
         (["--gpu-profile-columns=device"], "test GPU events ["),  # a millisecond, or 999 µs
-        (["--gpu-profile-columns=verdict"], "test budgets on"),
-        ([], "test CPU [ms] GPU [ms] speedup energy [mJ] budgets on"),
+        (["--gpu-profile-columns=headroom,verdict"], "test budgets ----"),  # without a budget there is no headroom
+        (["--gpu-profile-columns=verdict"], "test budgets ----"),
+        ([], "test CPU [ms] GPU [ms] speedup (95%) energy [mJ] budgets ----"),
     ],
 )
 def test_the_columns_can_be_chosen(runs: Runs, args: list[str], head: str) -> None:
@@ -99,10 +101,15 @@ def test_the_columns_can_be_chosen(runs: Runs, args: list[str], head: str) -> No
 
 @pytest.mark.parametrize(
     ("sort", "order"),
-    [("name", ["test_a", "test_b"]), ("speedup", ["test_b", "test_a"]), ("time", ["test_a", "test_b"])],
+    [
+        ("name", ["test_a", "test_b"]),
+        ("speedup", ["test_b", "test_a"]),
+        ("time", ["test_a", "test_b"]),
+        ("headroom", ["test_a", "test_b"]),
+    ],
 )
 def test_the_rows_can_be_sorted(runs: Runs, sort: str, order: list[str]) -> None:
-    """By name, by speedup (best first) or by time (longest first)."""
+    """By name, by speedup (best first), by time (longest first), or by headroom (missed first)."""
     rows = table(runs(RESULTS, f"--gpu-profile-sort={sort}"))
     assert [row.split()[0].rpartition("::")[2] for row in rows] == order
 
@@ -154,6 +161,7 @@ def test_an_ascii_stream_gets_ascii(runs: Runs, monkeypatch: pytest.MonkeyPatch)
     assert shown.isascii()
     assert "misses max_gpu_time 1 us" in shown
     assert "+-<0.1%" in shown
+    assert "[!!!!!!]" in shown
     assert "\\x" not in shown
     assert "?" not in shown
 
@@ -163,6 +171,7 @@ def test_a_unicode_stream_gets_the_signs(runs: Runs, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
     shown = runs(RESULTS, "--tb=no", subprocess=True).stdout.str()
     assert "±<0.1%" in shown
+    assert "▕!!!!!!▏" in shown
     assert "1 µs" in shown
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_gpuprof.core.environment import DeviceId, DeviceInfo
 from pytest_gpuprof.core.results import Caution, Verdict
-from pytest_gpuprof.reports.table import counts
+from pytest_gpuprof.reports.remarks import counts
 from pytest_gpuprof.reports.workloads import workloads
 from pytest_gpuprof.storage.codec import SCHEMA, record_of
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend, SimulatedDevice
 from pytest_gpuprof.core.environment import DeviceId
+from pytest_gpuprof.core.progress import Estimate, Progress
 from pytest_gpuprof.core.protocols import Meter
 from pytest_gpuprof.core.results import Leg, Round
 from pytest_gpuprof.core.workload import Workload, as_workload
@@ -83,6 +84,8 @@ def meters(plan: LegPlan) -> Sequence[Meter]:
 class After:
     """Enough after so many rounds."""
 
+    estimate: Estimate | None = None
+
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
         self.seen: list[dict[str, int]] = []
@@ -91,6 +94,11 @@ class After:
         """Return a reason when the count is reached."""
         self.seen.append({leg: len(rounds) for leg, rounds in legs.items()})
         return "that is enough" if all(len(rounds) >= self.rounds for rounds in legs.values()) else None
+
+
+def texts(said: Callable[[str], Any]) -> Callable[[Progress], None]:
+    """Return a watch that is told in words."""
+    return lambda progress: said(str(progress))
 
 
 def take(legs: Sequence[LegPlan], *, rounds: int = 3, plan: Plan | None = None, **more: Any) -> Rounds:

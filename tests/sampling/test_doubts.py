@@ -12,7 +12,7 @@ from pytest_gpuprof.core.results import Caution, Round
 from pytest_gpuprof.sampling import doubts
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.probe import Probe
-from tests.sampling.machines import device_of, exact_machine, leg_on, legs_on, running, take
+from tests.sampling.machines import device_of, exact_machine, leg_on, legs_on, running, take, texts
 
 LEG = leg_on(exact_machine(), running(1e-3))
 
@@ -103,7 +103,7 @@ def test_a_framework_that_counts_its_compilations_is_believed(within_rounds: boo
         if what.startswith("round 2 " if within_rounds else "warming up on simulated"):
             framework.at = {framework.calls + 20, framework.calls + 40}
 
-    taken = take(legs_on(machine, framework.builder), plan=Plan(warmup_s=0.05), watch=watch)
+    taken = take(legs_on(machine, framework.builder), plan=Plan(warmup_s=0.05), watch=texts(watch))
     assert framework.count >= 1
     found = taken.legs["gpu"].cautions
     assert [caution.code for caution in found] == codes
@@ -134,5 +134,5 @@ def test_torch_compiling_within_the_rounds_is_seen() -> None:
     device = TorchBackend().open(DeviceId("cpu"))
     torch.compiler.reset()
     leg = LegPlan("cpu", as_workload(work), device, {}, device.random.save())
-    found = take([leg], plan=Plan(warmup_s=0.02, sample_s=0.002), watch=watch).legs["cpu"].cautions
+    found = take([leg], plan=Plan(warmup_s=0.02, sample_s=0.002), watch=texts(watch)).legs["cpu"].cautions
     assert "the framework compiled once within the rounds of the cpu leg on cpu" in {each.message for each in found}

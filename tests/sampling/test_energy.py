@@ -18,7 +18,7 @@ from pytest_gpuprof.sampling import energy
 from pytest_gpuprof.sampling.energy import Instruments, energy_pass
 from pytest_gpuprof.sampling.passes import PassResult
 from pytest_gpuprof.sampling.plan import ENERGY_PRESETS, Plan
-from tests.sampling.machines import EXACT, device_of, exact_machine, leg_on, running
+from tests.sampling.machines import EXACT, device_of, exact_machine, leg_on, running, texts
 
 BRIEF = Plan(window_s=0.5, settle_s=0.2)
 """Shorter windows than usual, with wider intervals."""
@@ -285,7 +285,7 @@ def test_calls_that_would_fill_more_than_the_longest_window() -> None:
 def test_what_is_left_to_do_is_told() -> None:
     """Which window of how many, and about how many seconds to go, before each."""
     said: list[str] = []
-    energy_of(exact_machine(), running(0.01), plan=QUICK, watch=said.append)
+    energy_of(exact_machine(), running(0.01), plan=QUICK, watch=texts(said.append))
     assert said == [
         "energy on simulated:0: getting ready, about 10 s left",
         "energy on simulated:0: settling, about 8 s left",

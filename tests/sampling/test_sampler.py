@@ -29,6 +29,7 @@ from tests.sampling.machines import (
     meters,
     running,
     take,
+    texts,
 )
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=60)
@@ -90,9 +91,9 @@ def test_rounds_of_the_legs_are_interleaved_in_time() -> None:
         return run
 
     def note(what: str) -> None:
-        order.append(what)
+        order.append(what.partition(",")[0])
 
-    take(legs_on(machine, work), rounds=3, watch=note)
+    take(legs_on(machine, work), rounds=3, watch=texts(note))
     rounds: list[list[str]] = [[]]
     for step in order[order.index("round 1 of at most 24") :]:
         if step.startswith("round "):
@@ -204,7 +205,7 @@ def test_a_steady_workload_is_warm_after_a_fifth_of_a_second() -> None:
     machine = exact_machine()
     stamps: list[float] = []
     take([leg_on(machine, running(0.001))], watch=lambda what: stamps.append(machine.clock.time))
-    first_call, warm_up, first_round, *_ = stamps
+    _, first_call, warm_up, first_round, *_ = stamps
     assert 0.2 <= first_round - warm_up < 0.5
     assert first_call < warm_up
 
@@ -385,7 +386,7 @@ def test_a_gpu_that_did_not_idle_is_not_loaded_again() -> None:
         if what.startswith("round"):
             between.append(0)
 
-    taken = take(legs_on(machine, work), rounds=4, watch=say, device_time=()).legs["gpu"]
+    taken = take(legs_on(machine, work), rounds=4, watch=texts(say), device_time=()).legs["gpu"]
     others = [5 * each.iterations + 1 for each in taken.rounds]  # the samples, and a call to ask the board under load
     assert [calls - more for calls, more in zip(between, others, strict=True)] == [19, 1, 19, 1]
 
@@ -418,7 +419,7 @@ def test_a_round_in_which_something_was_compiled_is_a_doubt_about_its_leg(leg: A
     def watch(what: str) -> None:
         work.slow_calls = 99 if what.startswith("round 2 ") else 0
 
-    taken = take(legs_on(exact_machine(), work), watch=watch)
+    taken = take(legs_on(exact_machine(), work), watch=texts(watch))
     (caution,) = taken.legs[leg].cautions
     assert (caution.code, set(caution.legs or ())) == ("compiled", {leg})
     assert caution.spoils == {
@@ -435,7 +436,7 @@ def test_one_slow_sample_does_not_move_its_round() -> None:
     def watch(what: str) -> None:
         work.slow_calls = 1 if what.startswith("round 2 ") else 0
 
-    taken = take([leg_on(exact_machine(), work, "cpu")], watch=watch).legs["cpu"]
+    taken = take([leg_on(exact_machine(), work, "cpu")], watch=texts(watch)).legs["cpu"]
     assert max(taken.rounds[1].samples["wall_time"]) > 0.2
     assert taken.rounds[1].value("wall_time") == pytest.approx(0.01, rel=0.01)
     assert taken.cautions == ()
@@ -472,7 +473,7 @@ def test_an_error_of_the_workload_says_which_leg_and_call_it_was() -> None:
                 reached.append(what)
 
         with pytest.raises(KeyError, match="mine") as error:
-            take([leg_on(machine, work)], watch=watch)
+            take([leg_on(machine, work)], watch=texts(watch))
         if sys.version_info >= (3, 11):
             assert error.value.__notes__ == [f"raised by the gpu leg on simulated:0 of 'work', {when}"]
 
@@ -586,12 +587,12 @@ def test_the_passes_of_a_round_are_mirrored_as_the_legs_are() -> None:
             return flush_wall(self)
 
     def watch(what: str) -> None:
-        order.append(what)
+        order.append(what.partition(",")[0])
 
     device.backlog = occupy
     leg = leg_on(machine, running(0.001))
     take_rounds(
-        [leg], Plan(), After(2), lambda plan: [Noted(plan.device)], threads=1, device_time=("gpu",), watch=watch
+        [leg], Plan(), After(2), lambda plan: [Noted(plan.device)], threads=1, device_time=("gpu",), watch=texts(watch)
     )
     first = order[order.index("round 1 of at most 24") + 1 : order.index("round 2 of at most 24")]
     second = order[order.index("round 2 of at most 24") + 1 : order.index("round 3 of at most 24")]

@@ -14,8 +14,9 @@ from pytest_gpuprof import hookimpl
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.profiler import Profiler
-from pytest_gpuprof.storage.codec import builtins_of, record_of
+from pytest_gpuprof.storage.codec import record_of
 from pytest_gpuprof.storage.document import new_document
+from pytest_gpuprof.storage.parts import builtins_of
 from pytest_gpuprof.storage.store import Store
 
 MakeDocument = Callable[..., dict[str, Any]]

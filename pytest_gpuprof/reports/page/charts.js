@@ -198,7 +198,7 @@ const sweepTimes = (chart, width) => {
   const legs = Object.entries(chart.legs);
   const points = legs.flatMap(([, each]) => each);
   const every = [...points.flatMap((each) => each.slice(1)), ...Object.values(chart.curves ?? {}).flatMap((each) => (each ?? []).map((point) => point[1]))];
-  return drawn(chart.alt, width, {
+  return drawn(`time over ${chart.parameter}; ${chart.told}`, width, {
     height: 260,
     marginLeft: 48,
     marginBottom: 42,

@@ -72,7 +72,7 @@ def charts_of(workload: Workload) -> dict[str, Chart]:
         "memory": lambda: _readings(profile, _MEMORY, "B"),
         "energy": lambda: _energy(profile),
         "roofline": lambda: roofline(profile),
-        "sweep": lambda: sweep(workload.record.get("sweep"), words_of(profile.ratio("speedup"), profile.gpu)),
+        "sweep": lambda: sweep(profile.scaling, words_of(profile.ratio("speedup"), profile.gpu)),
     }
     return {name: chart for name, make in makers.items() if (chart := make())}
 

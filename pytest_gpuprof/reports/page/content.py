@@ -13,9 +13,9 @@ from typing import Any
 from pytest_gpuprof.core.quantities import format_quantity
 from pytest_gpuprof.reports.page.facts import Device, Facts, devices_of, facts_of
 from pytest_gpuprof.reports.page.history import history_of, runs_of
-from pytest_gpuprof.reports.page.standing import OUTCOMES, place_of, standing, worst
+from pytest_gpuprof.reports.page.standing import OUTCOMES, share_of, standing, worst
 from pytest_gpuprof.reports.page.workload import opened
-from pytest_gpuprof.reports.table import counts, describe_comparison
+from pytest_gpuprof.reports.remarks import counts, describe_comparison
 from pytest_gpuprof.reports.workloads import Workload, workloads
 
 __all__ = ["Content", "content_of"]
@@ -93,9 +93,7 @@ def content_of(document: Mapping[str, Any]) -> Content:
 
 
 def _weight(workload: Workload) -> tuple[int, float]:
-    verdict = worst(workload.profile)
-    place = None if verdict is None else place_of(verdict)
-    return OUTCOMES.index(standing(workload.profile)), float("inf") if place is None else place.ratio
+    return OUTCOMES.index(standing(workload.profile)), share_of(worst(workload.profile))
 
 
 def _about(document: Mapping[str, Any], source: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -43,7 +43,7 @@ const figuresOf = (workload) => {
   if (charts.roofline && !charts.roofline.unavailable) made.push(figure("Roofline", `${charts.roofline.text}; ${charts.roofline.bound}`, (width) => roofline(charts.roofline, width), charts.roofline.words, charts.roofline.sources ? el("p", {}, `Peaks: ${charts.roofline.sources}`) : null));
   if (charts.sweep) {
     const swept = charts.sweep;
-    made.push(figure(`Time over ${swept.parameter}, ${swept.unit}`, swept.told, (width) => sweepTimes(swept, width), swept.words, el("p", {}, `${[...(swept.growth ?? []), ...(swept.lacking ?? [])].join("; ")}.`)));
+    made.push(figure(`Time over ${swept.parameter}, ${swept.unit}`, swept.told, (width) => sweepTimes(swept, width), swept.words, swept.lacking ? el("p", {}, `${swept.lacking.join("; ")}.`) : null));
     if (swept.speedups) made.push(figure(`Speedup over ${swept.parameter}, ×`, "", (width) => sweepSpeedup(swept, width), swept.words));
   }
   for (const chart of workload.history ?? []) {

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pytest_gpuprof.core.results import Verdict
 from pytest_gpuprof.reports.page.markup import Markup, joined, tag
-from pytest_gpuprof.reports.page.standing import OUTCOMES, Place, headroom_text, place_of, standing, worst
+from pytest_gpuprof.reports.page.standing import OUTCOMES, Place, headroom_text, place_of, share_of, standing, worst
 from pytest_gpuprof.reports.page.telling import interval_text, quantity, rounded
 from pytest_gpuprof.reports.workloads import ShownFigure, Workload
 from pytest_gpuprof.stats.summary import summarize
@@ -76,7 +76,7 @@ def table_of(found: Sequence[Workload]) -> Table:
             [
                 OUTCOMES.index(standing(each.profile)),
                 each.row.name,
-                None if place is None else rounded(math.log(place.ratio)),
+                rounded(max(share_of(verdict), -1e9)),  # beyond by no number is beyond all
                 *(rounded(has[name].figure.value) if name in has else None for name in shown),
                 *([on] if "o" in kinds else []),
             ]
@@ -144,7 +144,7 @@ def _headroom(verdict: Verdict | None, place: Place | None) -> tuple[Markup | st
         return (tag("small", verdict.budget),)
     return (
         _strip(place),
-        tag("b", headroom_text(place)),
+        tag("b", headroom_text(verdict)),
         tag("small", f"{verdict.budget}{'' if verdict.enforce else ', not enforced'}"),
     )
 

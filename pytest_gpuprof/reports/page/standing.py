@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from pytest_gpuprof.budgets.headroom import Headroom, headroom_of
 from pytest_gpuprof.core.profile import Profile
-from pytest_gpuprof.core.quantities import format_number
 from pytest_gpuprof.core.results import Verdict
+from pytest_gpuprof.reports.bar import told
 
-__all__ = ["OUTCOMES", "Place", "headroom_text", "place_of", "standing", "worst"]
+__all__ = ["OUTCOMES", "Place", "headroom_text", "place_of", "share_of", "standing", "worst"]
 
 OUTCOMES: Final = ("missed", "inconclusive", "unavailable", "not enforced", "met", "no budget")
 """How a workload can stand, the most important first."""
@@ -28,11 +29,6 @@ class Place:
     ratio: float
     low: float
     high: float
-
-    @property
-    def headroom(self) -> float:
-        """The unused share of the limit; negative where it is exceeded: -0.5 is half as much again."""
-        return 1 - 1 / self.ratio
 
 
 def place_of(verdict: Verdict) -> Place | None:
@@ -53,12 +49,13 @@ def place_of(verdict: Verdict) -> Place | None:
 
 def worst(profile: Profile) -> Verdict | None:
     """Return the verdict that a workload is told by: the worst, and of several of the same outcome the closest."""
+    return min(profile.verdicts, key=lambda each: (OUTCOMES.index(each.outcome), share_of(each)), default=None)
 
-    def weight(verdict: Verdict) -> tuple[int, float]:
-        place = place_of(verdict)
-        return OUTCOMES.index(verdict.outcome), math.inf if place is None else place.ratio
 
-    return min(profile.verdicts, key=weight, default=None)
+def share_of(verdict: Verdict | None) -> float:
+    """Return the headroom of a verdict; infinite where it has none, so that it comes last."""
+    share = None if verdict is None else headroom_of(verdict)
+    return math.inf if share is None else share
 
 
 def standing(profile: Profile) -> str:
@@ -67,14 +64,7 @@ def standing(profile: Profile) -> str:
     return "no budget" if found is None else found.outcome
 
 
-def headroom_text(place: Place) -> str:
-    """Return the headroom as people read it.
-
-    >>> headroom_text(Place(2.0, 1.9, 2.1)), headroom_text(Place(0.8, 0.7, 0.9)), headroom_text(Place(0.04, 0, 1))
-    ('+50%', '−25%', '25× off')
-    """
-    share = place.headroom
-    if share < -1:  # more than twice the limit: hundreds of percent are nothing to imagine
-        return f"{format_number(1 / place.ratio, 2)}× off"
-    number = format_number(abs(share) * 100, 1 if abs(share) < 0.01 else 2 if abs(share) < 1 else 3)
-    return f"{'−' if share < 0 else '+'}{number}%"
+def headroom_text(verdict: Verdict) -> str:
+    """Return the headroom as the terminal tells it; empty where no figure was held against a limit."""
+    share = headroom_of(verdict)
+    return "" if share is None else told(Headroom(verdict, share)).replace("-", "−")

@@ -12,8 +12,9 @@ from pytest_gpuprof.core.quantities import METRICS, format_number
 from pytest_gpuprof.core.results import Caution, Measurement, Reading, Verdict
 from pytest_gpuprof.reports.page.charts import charts_of
 from pytest_gpuprof.reports.page.facts import Facts, fact_text
-from pytest_gpuprof.reports.page.standing import headroom_text, place_of
+from pytest_gpuprof.reports.page.standing import headroom_text
 from pytest_gpuprof.reports.page.telling import interval_text, quantity, without_empty, words_of
+from pytest_gpuprof.reports.places import place
 from pytest_gpuprof.reports.workloads import ShownFigure, Workload, measurement_of
 
 __all__ = ["opened"]
@@ -39,7 +40,7 @@ def opened(workload: Workload, identity: Facts, state: Facts) -> dict[str, Any]:
             "test": workload.test,
             "name": profile.name,
             "outcome": workload.outcome,
-            "on": workload.row.where,
+            "on": place(profile),
             "place": _location(workload),
             "verdicts": [_verdict(each) for each in profile.verdicts],
             "figures": [*_figures(workload), *_readings(profile)],
@@ -61,7 +62,6 @@ def _location(workload: Workload) -> str:
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     unit = KINDS[verdict.budget].unit if verdict.budget in KINDS else ""
-    place = place_of(verdict)
     reference = verdict.metric.replace("_", " ")
     return without_empty(
         {
@@ -71,7 +71,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
             "limit": "" if verdict.limit is None else quantity(verdict.limit, unit),
             "observed": "" if verdict.observed is None else quantity(verdict.observed, unit),
             "interval": interval_text(verdict.interval, unit),
-            "headroom": "" if place is None else headroom_text(place),
+            "headroom": headroom_text(verdict),
             "watched": not verdict.enforce and verdict.outcome != "not enforced",
         }
     )

@@ -17,7 +17,7 @@ from pytest_gpuprof.core.environment import DeviceId, DeviceInfo, Environment
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Caution, Leg, Measurement, Reading, Round
 from pytest_gpuprof.meters.conditions import clock_cautions
-from pytest_gpuprof.reports.table import counts
+from pytest_gpuprof.reports.remarks import counts
 from pytest_gpuprof.reports.workloads import workloads
 from pytest_gpuprof.storage.codec import SCHEMA, record_of
 from pytest_gpuprof.storage.conditions import key_of
@@ -95,7 +95,7 @@ def _sweep(rng: random.Random) -> dict[str, Any]:
 
     def part(value: float) -> dict[str, Any]:
         near = value * math.exp(0.02 * rng.gauss(0, 1))
-        return {"value": near, "interval": [near * 0.93, near * 1.08]}
+        return {"value": near, "interval": [near * 0.93, near * 1.08], "quality": "simulated"}
 
     points = []
     for power in range(5, 13):
@@ -104,14 +104,27 @@ def _sweep(rng: random.Random) -> dict[str, Any]:
         measured = {"size": size, "cpu": part(cpu), "gpu": part(gpu), "speedup": part(cpu / gpu)}
         if size == 4096:
             why = "one call of the CPU leg takes longer than the time left"
-            measured |= {name: {"unavailable": why} for name in ("cpu", "speedup")}
+            measured |= {name: {"unavailable": why, "cause": "out of time"} for name in ("cpu", "speedup")}
         points.append(measured)
     return {
         "parameter": "n",
         "points": points,
-        "cpu_growth": {"fixed_s": 2e-6, "coefficient": 3e-11, "exponent": 2.7, "exponent_interval": [2.62, 2.78]},
-        "gpu_growth": {"fixed_s": 9e-5, "coefficient": 4e-13, "exponent": 2.9, "exponent_interval": [2.7, 3.1]},
-        "crossover": {"value": 251, "interval": [229, 277]},
+        "cpu_growth": {
+            "fixed_s": 2e-6,
+            "coefficient": 3e-11,
+            "exponent": 2.7,
+            "exponent_interval": [2.62, 2.78],
+            "misfit": 0.03,
+        },
+        "gpu_growth": {
+            "fixed_s": 9e-5,
+            "coefficient": 4e-13,
+            "exponent": 2.9,
+            "exponent_interval": [2.7, 3.1],
+            "misfit": 0.04,
+        },
+        "crossover": {"value": 251, "interval": [229, 277], "smallest": 32, "largest": 4096},
+        "cautions": [],
     }
 
 

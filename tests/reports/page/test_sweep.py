@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
+from pytest_gpuprof.core.results import Reading
+from pytest_gpuprof.core.scaling import Crossover, Growth, Point, Scaling
 from pytest_gpuprof.reports.page.sweep import sweep
 
-GROWTH = {"fixed_s": 1e-3, "coefficient": 1e-6, "exponent": 2.0, "exponent_interval": [1.9, 2.1]}
+SQUARE = Growth(1e-3, 1e-6, 2.0, (1.9, 2.1), 0.01)
 
 
-def part(value: float) -> dict[str, Any]:
-    return {"value": value, "interval": [0.9 * value, 1.1 * value]}
+def near(value: float) -> Reading:
+    return Reading(value, interval=(0.9 * value, 1.1 * value))
 
 
-def made(**more: Any) -> dict[str, Any]:
-    points = [{"size": size, "cpu": part(1e-6 * size**2), "gpu": part(1e-3), "speedup": part(1e-3 * size**2)}
-              for size in (10, 100, 1000)]  # fmt: skip
-    return {
+def made(**parts: Any) -> Scaling:
+    given = {
         "parameter": "n",
-        "points": points,
-        "cpu_growth": GROWTH,
-        "gpu_growth": {"unavailable": "it does not grow"},
-        "crossover": {"value": 31.6, "interval": [28, 35]},
-        **more,
+        "points": tuple(Point(n, near(1e-6 * n**2), near(1e-3), near(1e-3 * n**2)) for n in (10, 100, 1000)),
+        "crossover": Crossover(31.6, 28.0, 35.0, 10, 1000),
+        "growth": {"cpu": SQUARE, "gpu": Reading.unavailable("it does not grow")},
+        **parts,
     }
+    return Scaling(**given)
 
 
 def test_points_curves_and_crossover() -> None:
@@ -38,27 +39,34 @@ def test_points_curves_and_crossover() -> None:
     assert (first, last) == ([10, pytest.approx(1.1)], [1000, pytest.approx(1001)])
     assert found["curves"]["gpu"] is None
     assert (found["crossover"], found["band"]) == (31.6, [28, 35])
-    assert found["told"] == "the GPU is faster from n = 31.6 on (28 to 35)"
-    assert found["growth"] == [
-        "the CPU leg grows with exponent 2 (1.9 to 2.1), after a fixed 1 ms",
-        "how the GPU leg grows is unavailable, because it does not grow",
-    ]
+    assert found["told"].startswith("the GPU wins from n = 31.6 (28 to 35); CPU time grows as ")
+    assert found["lacking"] == ["how the GPU leg grows is unavailable, because it does not grow"]
 
 
 def test_what_is_unavailable_is_told_in_words() -> None:
     """A point, and a crossover; a curve ends where its leg was measured."""
-    points = made()["points"]
-    points[-1]["cpu"] = points[-1]["speedup"] = {"unavailable": "it takes too long"}
-    found = sweep(made(points=points, crossover={"unavailable": "the GPU is always slower"}), "")
+    missing = Reading.unavailable("it takes too long")
+    points = (*made().points[:2], Point(1000, missing, near(1e-3), missing))
+    found = sweep(made(points=points, crossover=Reading.unavailable("the CPU is too slow")), "")
     assert found is not None
-    assert found["lacking"] == ["CPU at 1000: unavailable, because it takes too long"]
+    assert found["lacking"][0] == "the CPU at n = 1000 is unavailable, because it takes too long"
     assert found["curves"]["cpu"][-1][0] == 100
     assert len(found["speedups"]) == 2
     assert "crossover" not in found
-    assert found["told"].endswith("is unavailable, because the GPU is always slower")
+    assert "the crossover is unavailable, because the CPU is too slow" in found["told"]
 
 
-@pytest.mark.parametrize("nothing", [None, {}, {"parameter": "n", "points": []}])
-def test_no_sweep_is_none(nothing: Any) -> None:
+def test_a_crossover_reaches_no_further_than_the_sizes() -> None:
+    """Its ends may be 0 or infinite; a GPU that never wins has none."""
+    open_ = sweep(made(crossover=Crossover(31.6, 0.0, math.inf, 10, 1000)), "")
+    never = sweep(made(crossover=Crossover(None, 1000.0, math.inf, 10, 1000)), "")
+    assert open_ is not None
+    assert never is not None
+    assert open_["band"] == [10, 1000]
+    assert "band" not in never
+    assert "the GPU does not win at n = 1000" in never["told"]
+
+
+def test_no_sweep_is_none() -> None:
     """Most workloads have none."""
-    assert sweep(nothing, "") is None
+    assert sweep(None, "") is None
