@@ -22,6 +22,7 @@ from pytest_gpuprof.reports.csv_table import csv_text
 from pytest_gpuprof.reports.export import JsonReport
 from pytest_gpuprof.reports.markdown import markdown_text
 from pytest_gpuprof.reports.openmetrics import openmetrics_text
+from pytest_gpuprof.reports.page.page import page_text
 from pytest_gpuprof.reports.pytest_benchmark import pytest_benchmark_text
 from pytest_gpuprof.reports.text import TextReport
 from pytest_gpuprof.sampling.quiet import allowed_threads
@@ -78,6 +79,7 @@ class Builtin:
             "markdown": TextReport(markdown_text),
             "openmetrics": TextReport(openmetrics_text),
             "bencher": TextReport(bencher_text),
+            "html": TextReport(page_text),
         }
 
 

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_gpuprof import __version__
-from pytest_gpuprof.cli import accepting, comparing, exporting, judging, keeping, machine, runs, trends
+from pytest_gpuprof.cli import accepting, comparing, exporting, judging, keeping, machine, reporting, runs, trends
 from pytest_gpuprof.cli.arguments import Parser, epilog
 from pytest_gpuprof.core.errors import GpuprofError, StoreError, Unavailable, UsageError
 
 __all__ = ["main", "parser"]
 
-_FAMILIES = (machine, runs, comparing, accepting, trends, exporting, judging, keeping)
+_FAMILIES = (machine, runs, comparing, accepting, trends, reporting, exporting, judging, keeping)
 """Each adds its subcommands. What a subcommand works with (SQLAlchemy, NumPy) is imported when it runs, so that help
 and completion answer at once."""
 
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
             ("pytest-gpuprof compare latest:main", "the newest run against those of a branch"),
             ("pytest-gpuprof accept", "make the newest run the baseline that max_regression judges against"),
             ("pytest-gpuprof history matmul", "one workload over commits"),
+            ("pytest-gpuprof report", "the newest run as a page for the browser"),
             ("pytest-gpuprof check run.json", "judge what was measured on another machine"),
         )
         + "\n\nstatus: 0 all well, 1 a budget was missed or --fail-on holds, 2 what was asked cannot be meant or read, "

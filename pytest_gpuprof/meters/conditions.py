@@ -10,7 +10,7 @@ from pytest_gpuprof.core.environment import Fact
 from pytest_gpuprof.core.protocols import Conditions
 from pytest_gpuprof.core.results import Caution, Leg, Reading, spoils
 
-__all__ = ["board_cautions", "board_state", "clock_cautions", "clock_under_load", "setting_cautions"]
+__all__ = ["board_cautions", "board_state", "clock_cautions", "clock_under_load", "setting_cautions", "slow_rounds"]
 
 _HARD_REASONS = frozenset({"thermal", "hardware", "power brake", "board limit", "reliability"})
 """Throttling that a well-kept machine does not show. A software power cap is how heavy kernels normally run."""
@@ -189,8 +189,28 @@ def clock_cautions(clocks: Sequence[Reading]) -> Sequence[Caution]:
     known = sorted((each.value for each in clocks if each.value is not None), reverse=True)
     if len(known) < _LEAST_ROUNDS:
         return ()
-    fast = statistics.median(known[: math.ceil(len(known) / 4)])
+    fast = _fast(known)
     return _two_clocks(known, fast) or _slow_clock(known, fast)
+
+
+def slow_rounds(clocks: Sequence[float]) -> Sequence[int]:
+    """Return which of the rounds ran at a clock that is low against that of the fastest ones.
+
+    Args:
+        clocks: the multiprocessor clock of each round.
+
+    >>> slow_rounds([1.98e9, 1.98e9, 1.4e9, 1.97e9])
+    [2]
+    """
+    if len(clocks) < _LEAST_ROUNDS:
+        return []
+    fast = _fast(sorted(clocks, reverse=True))
+    return [place for place, clock in enumerate(clocks) if clock < _SLOW_CLOCK * fast]
+
+
+def _fast(falling: Sequence[float]) -> float:
+    """Return the clock of the fastest quarter."""
+    return statistics.median(falling[: math.ceil(len(falling) / 4)])
 
 
 def _two_clocks(falling: Sequence[float], fast: float) -> Sequence[Caution]:

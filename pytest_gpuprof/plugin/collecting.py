@@ -11,6 +11,7 @@ import pytest
 from pytest_gpuprof import __version__
 from pytest_gpuprof.budgets.budget import KINDS, Kind
 from pytest_gpuprof.budgets.figures import figures_of, kinds_by_figure
+from pytest_gpuprof.core.errors import StoreError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.placement import ANY
@@ -20,6 +21,7 @@ from pytest_gpuprof.reports.remarks import counts, describe_counts, remarks
 from pytest_gpuprof.reports.rows import Row
 from pytest_gpuprof.reports.screen import Screen, shows
 from pytest_gpuprof.reports.table import tables
+from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.codec import profile_from
 
 __all__ = ["Collected", "location_of", "property_pairs"]
@@ -86,6 +88,8 @@ class Collected:
         self._unchanged: set[str] = set()
         self._outcomes: dict[str, str] = {}
         self._problems: dict[str, None] = {}
+        self._pages: list[str] = []
+        self._root = config.rootpath
         self._run = run
 
     # -- collecting -------------------------------------------------------------------------------------------------
@@ -149,6 +153,8 @@ class Collected:
         found = counts(rows, unjudged)
         good = not (found["missed"] or found["inconclusive"] or found["not enforced"])
         terminalreporter.write_line(describe_counts(found), **{"green" if good else "yellow": True})
+        for page in self._pages:
+            terminalreporter.write_line(f"report page: {page}")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -157,7 +163,10 @@ class Collected:
         for export in self._settings.exports:
             report = self._extensions.reports[export.format]
             try:
-                report.write(self.document(), str(self._base / export.path))
+                document = self._with_history() if export.format == "html" else self.document()
+                report.write(document, str(self._base / export.path))
+                if export.format == "html":
+                    self._pages.append(export.path)
             except Exception as error:  # an outsider's format may raise anything; the other results are still shown
                 reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
                 self._problems[
@@ -171,6 +180,24 @@ class Collected:
             self._problems["FAILED gpuprof: --gpu-profile-strict, and no budget was judged in this session"] = None
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _with_history(self) -> dict[str, Any]:
+        """Return the run as it is so far, with what the store knows of earlier ones; it is for a person to look at."""
+        from pytest_gpuprof.reports.page.history import with_history
+        from pytest_gpuprof.storage.store import Store
+
+        document = self.document()
+        if self._settings.store == NOWHERE:
+            return document
+        try:
+            store = Store.existing(self._settings.store, self._root)
+        except StoreError as error:
+            return {**document, "history": {"unavailable": str(error)}}
+        try:
+            return with_history(document, store)
+        finally:
+            if store is not None:
+                store.close()
 
     def _nothing_changed(self) -> bool:
         """Whether all budgets there are belong to tests that are not measured, because they did not change."""

@@ -32,6 +32,7 @@ OPTIONS: tuple[tuple[str, str, object, str], ...] = (
      "for a gate: inconclusive and unavailable fail, a GPU is required, xdist is refused; implies --gpu-profile where "
      "it is on the command line"),
     ("export", "linelist", "FORMAT:PATH", "write the records, e.g. json:gpu.json; may be given several times"),
+    ("html", "string", "PATH", "write a report page: one file that opens in any browser, offline"),
     ("store", "string", "URL",
      "where the records of every run are kept: a SQLite file, postgresql://…, or none (default: "
      ".gpuprof/history.sqlite3)"),

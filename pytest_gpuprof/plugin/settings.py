@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,10 +53,17 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One ``--gpu-profile-export=FORMAT:PATH``."""
+    """One ``--gpu-profile-export=FORMAT:PATH``, or one that an option of its own stands for.
+
+    Args:
+        format: by its name.
+        path: of the file.
+        option: as it was given, for errors.
+    """
 
     format: str
     path: str
+    option: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +144,7 @@ class Settings:
             else _choice("inconclusive", get("inconclusive"), ("warn", "fail", "skip")) or "warn",
             unavailable="fail" if strict else unavailable,
             strict=strict,
-            exports=tuple(_export(each) for each in get("export") or ()),
+            exports=(*(_export(each) for each in get("export") or ()), *_page(get("html"))),
             columns=columns,
             sort=_choice("sort", get("sort"), ("name", "speedup", "time", "headroom")),
             group_by=_choice("group-by", get("group_by"), ("file", "device")),
@@ -217,7 +224,11 @@ def _export(text: str) -> Export:
     kind, colon, path = text.strip().partition(":")
     if not colon or not path:
         raise UsageError(f"--gpu-profile-export={text} names no file; write FORMAT:PATH, e.g. json:gpu.json")
-    return Export(kind.strip(), path.strip())
+    return Export(kind.strip(), path.strip(), f"--gpu-profile-export={kind.strip()}:{path.strip()}")
+
+
+def _page(path: str | None) -> tuple[Export, ...]:
+    return (Export("html", path, f"--gpu-profile-html={path}"),) if path else ()
 
 
 def check_exports(exports: Sequence[Export], formats: Sequence[str], base: Path) -> None:
@@ -238,8 +249,8 @@ def check_exports(exports: Sequence[Export], formats: Sequence[str], base: Path)
                 target.unlink()
         except OSError as error:
             raise UsageError(
-                f"--gpu-profile-export={export.format}:{export.path} cannot be written ({error.strerror or error}); "
-                "name a file in a folder you may write to"
+                f"{export.option} cannot be written ({error.strerror or error}); name a file in a folder you may write "
+                "to"
             ) from error
 
 

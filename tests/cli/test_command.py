@@ -16,7 +16,20 @@ from pytest_gpuprof.cli.command import parser
 
 from .conftest import Command, History
 
-COMMANDS = ("doctor", "calibrate", "list", "show", "compare", "accept", "history", "export", "check", "prune", "import")
+COMMANDS = (
+    "doctor",
+    "calibrate",
+    "list",
+    "show",
+    "compare",
+    "accept",
+    "history",
+    "report",
+    "export",
+    "check",
+    "prune",
+    "import",
+)
 
 
 def in_a_process(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

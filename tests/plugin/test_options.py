@@ -57,6 +57,7 @@ CASES = {
     "unavailable": Case("warn", "fail", lambda s: s.unavailable, "warn"),
     "strict": Case(True, False, lambda s: (s.strict, s.inconclusive, s.unavailable), (True, "fail", "fail"), "bool"),
     "export": Case("json:a.json", "json:b.json", lambda s: s.exports, (Export("json", "a.json"),), "list"),
+    "html": Case("a.html", "b.html", lambda s: s.exports, (Export("html", "a.html"),)),
     "peaks": Case(
         "H200: bandwidth=4.8 TB/s", "T4: fp32=8 TFLOP/s", lambda s: s.peaks, {"H200": {"bandwidth": "4.8 TB/s"}}, "list"
     ),
