@@ -222,7 +222,9 @@ def _phases_of_profile(
 ) -> dict[str, float]:
     told: list[tuple[float, str]] = []
     run = Profiler(
-        plugins=() if plugin is None else (plugin,), devices=("any",), watch=lambda what: told.append((now(), what))
+        plugins=() if plugin is None else (plugin,),
+        devices=("any",),
+        watch=lambda what: told.append((now(), str(what))),
     )
     profile(gpu, cpu=cpu, params=params, rounds=3, backend=backend, profiler=run)
     told.append((now(), "end"))

@@ -138,9 +138,11 @@ class Screen:
     def _read(self, mark: bytes | None) -> bool:
         """Read up to a mark, or to the end; return whether the mark came."""
         pending, deadline_s = b"", time.monotonic() + _SECONDS
+        poll = select.poll()  # select() knows no descriptor above 1024, and a long run of tests may have as many open
+        poll.register(self._terminal, select.POLLIN)
         while time.monotonic() < deadline_s:
             ended = self._process.poll() is not None
-            ready, _, _ = select.select([self._terminal], [], [], 0 if ended else 0.1)
+            ready = poll.poll(0 if ended else 100)
             if ready:
                 pending += os.read(self._terminal, 65536)
             elif ended:

@@ -4,7 +4,8 @@
   it is measured too. Other Python is executed, and may only end in ``Unavailable``, which is how a missing GPU is told.
 * A block may use what earlier blocks of its page import and define. A name that is then still unknown is an error.
 * Commands are read by the real parsers, ini and TOML by pytest itself, YAML by a YAML parser.
-* What the tutorial and the pages on energy, sweeps and output quote from the simulated device is measured again and compared.
+* What the tutorial and the pages on energy, sweeps and output quote from the simulated device is measured again and
+  compared.
 
 What is quoted from OpenCL on the CPU is not compared: it was true on one machine. Blocks for torch and OpenCL are
 skipped, and say so, where those are not installed.
