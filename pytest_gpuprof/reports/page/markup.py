@@ -19,7 +19,7 @@ class Markup(str):
 Child = str | None
 """Text, markup, or nothing."""
 
-_VOID = frozenset({"br", "line", "rect", "circle", "path", "use"})
+_VOID = frozenset({"br", "wbr", "line", "rect", "circle", "path", "use"})
 """Elements without content; those of SVG are closed by a slash."""
 
 _HALVES = re.compile("[\ud800-\udfff]")

@@ -141,12 +141,18 @@ def _headroom(verdict: Verdict | None, place: Place | None) -> tuple[Markup | st
     if verdict is None:
         return ("–",)
     if place is None:
-        return (tag("small", verdict.budget),)
+        return (tag("small", _breakable(verdict.budget)),)
     return (
         _strip(place),
         tag("b", headroom_text(verdict)),
-        tag("small", f"{verdict.budget}{'' if verdict.enforce else ', not enforced'}"),
+        tag("small", _breakable(verdict.budget), None if verdict.enforce else ", not enforced"),
     )
+
+
+def _breakable(keyword: str) -> Markup:
+    """Return a keyword that may be broken after each underscore; the breaks are not copied with it."""
+    first, *rest = keyword.split("_")
+    return joined(first, *(part for word in rest for part in ("_", tag("wbr"), word)))
 
 
 def _strip(place: Place) -> Markup:
