@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pytest_gpuprof.core.results import Outcome, Verdict
 from pytest_gpuprof.reports.remarks import counts, describe_comparison, describe_counts
+from pytest_gpuprof.reports.sweeps import describe_sweeps
 from pytest_gpuprof.reports.table import cells
 from pytest_gpuprof.reports.text import encoded
 from pytest_gpuprof.reports.workloads import Workload, workloads
@@ -84,6 +85,9 @@ def _sentences(found: Sequence[Workload]) -> Iterator[_Section]:
         ]
         if lines:
             yield _Section((f"**{title}**", ""), lines, ("",))
+    swept = describe_sweeps([each.row for each in found])
+    if swept:
+        yield _Section(("**Sweeps**", ""), [f"- {_plain(line)}" for line in swept], ("",))
     doubts: dict[str, list[str]] = {}
     for each in found:
         for caution in each.profile.cautions:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pytest_gpuprof.core.results import Caution
+from pytest_gpuprof.core.scaling import NOT_SWEPT, Crossover, Scaling
 from pytest_gpuprof.reports.markdown import COMMENT_BYTES, MARKER, markdown, markdown_text
+from pytest_gpuprof.storage.sweeps import scaling_of
 
 from .documents import document, record, verdict
 
@@ -35,6 +37,13 @@ def test_a_comment_says_what_matters_first() -> None:
     rows = [line for line in lines if line.startswith("| t.py::")]
     assert [row.split()[1] for row in rows] == ["t.py::slow", "t.py::unsure", "t.py::fine"]
     assert "- `t.py::slow`: GPU time 1 ms misses max_gpu_time 0.5 ms" in lines
+
+
+def test_a_sweep_is_told() -> None:
+    """With the word of a stand-in, and nothing in it that is markup."""
+    scaling = Scaling("n_items", (), Crossover(310.0, 256.0, 390.0, 64, 4096), {"cpu": NOT_SWEPT, "gpu": NOT_SWEPT})
+    text = markdown_text(document(record("t.py::a", name="mm[n=4096]", simulated=True, sweep=scaling_of(scaling))))
+    assert "**Sweeps**\n\n- t.py::a mm over n_items (simulated): the GPU wins from n_items = 310 (256 to 390)\n" in text
 
 
 def test_every_row_has_as_many_cells_as_the_head() -> None:
