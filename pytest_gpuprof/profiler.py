@@ -13,13 +13,14 @@ from typing import Any, Protocol
 
 from pytest_gpuprof.assembling import unmeasured
 from pytest_gpuprof.budgets.budget import Budget, Need, merge
+from pytest_gpuprof.budgets.crossover import refuse_limits_of_sweeps
 from pytest_gpuprof.budgets.figures import reading_of
 from pytest_gpuprof.budgets.verdict import confirm, judge
 from pytest_gpuprof.ceilings import Ceilings
 from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.environment import DeviceId
 from pytest_gpuprof.core.errors import BudgetMissed, GpuprofError, UsageError
-from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.profile import Judge, Profile
 from pytest_gpuprof.core.progress import Watch
 from pytest_gpuprof.core.protocols import Device
 from pytest_gpuprof.core.results import Caution, Leg, Measurement, Reading, Verdict
@@ -145,7 +146,13 @@ class Profiler:
         return replace(unmeasured(job, why), output=output)
 
     def measure(
-        self, job: Job, budgets: Sequence[Budget] = (), *, owner: str = "", deciding: Sequence[Budget] = ()
+        self,
+        job: Job,
+        budgets: Sequence[Budget] = (),
+        *,
+        owner: str = "",
+        deciding: Sequence[Budget] = (),
+        again: str = "",
     ) -> Profile:
         """Measure a job and judge its budgets.
 
@@ -154,15 +161,20 @@ class Profiler:
             budgets: what must hold; what they need is measured.
             owner: who asked (a test), for the message if the workload breaks the device.
             deciding: what decides how many rounds are enough, besides the budgets, and is not judged.
+            again: why it is measured once more, empty if it is not.
 
         Raises:
             OutputsDiffer: if the legs computed different things.
             Exception: whatever the workload raises.
         """
-        first = self._measured(job, (*budgets, *deciding), owner)
+        first = self._measured(job, (*budgets, *deciding), owner, again=again)
         job, measured = self._with_longer_windows(job, first, budgets, owner)
         measured = self.with_baselines(measured, budgets, owner)
         return measured.with_verdicts(self._judged(job, measured, budgets, owner), _written(budgets))
+
+    def judge_of(self, job: Job) -> Judge:
+        """Return who judges further limits on a profile of this job, for use outside pytest."""
+        return _LibraryJudge(self, job)
 
     def out_of_time(self, job: Job, budgets: Sequence[Budget]) -> Profile:
         """Return the profile of a job for which no time is left: every budget is inconclusive."""
@@ -344,6 +356,7 @@ def _joined(old: Profile, new: Profile) -> Profile:
         verdicts=old.verdicts,
         budgets=old.budgets,
         baselines=old.baselines,
+        scaling=old.scaling,
         output=old.output if new.output is None else new.output,
     )
 
@@ -362,6 +375,7 @@ class _LibraryJudge:
 
     def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
         budgets = merge([limits], self._profiler.extensions.kinds)
+        refuse_limits_of_sweeps(budgets)
         judged = self._profiler.require(self._job, profile, budgets)
         _raise_missed(judged.verdicts[len(profile.verdicts) :])
         return replace(judged, judge=self)
@@ -451,5 +465,6 @@ def profile(
             f"devices={devices!r} names {len(jobs)} accelerators; a profile has one, so call once for each"
         )
     wanted = (budgets,) if isinstance(budgets, Budget) else tuple(budgets)
+    refuse_limits_of_sweeps(wanted)
     measured = run.measure(jobs[0], wanted)
-    return replace(measured, judge=_LibraryJudge(run, jobs[0]))
+    return replace(measured, judge=run.judge_of(jobs[0]))

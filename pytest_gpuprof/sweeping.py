@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pytest_gpuprof.budgets.budget import Budget, Kind, merge
+from pytest_gpuprof.budgets.crossover import is_of_sweep
 from pytest_gpuprof.budgets.verdict import confirm, doubts_about, judge
 from pytest_gpuprof.core.errors import BudgetError, BudgetMissed, UsageError
 from pytest_gpuprof.core.profile import Profile
@@ -26,10 +27,13 @@ from pytest_gpuprof.stats.crossover import crossover_of
 from pytest_gpuprof.stats.decision import mean_interval
 from pytest_gpuprof.stats.growth import FEWEST, growth_of
 
-__all__ = ["FASTER", "is_of_sweep", "judged", "limits_of_sweep", "remeasured", "scaled", "sweep"]
+__all__ = ["FASTER", "judged", "limits_of_sweep", "remeasured", "scaled", "sweep"]
 
 FASTER: Final = Budget("min_speedup", 1)
 """What decides how many rounds a size takes: whether the GPU is faster there."""
+
+_LEAST_S: Final = 0.1
+"""What is missed at the end of the session's time is measured again all the same, for so many seconds a size."""
 
 _TOO_FEW = Reading.unavailable(f"a growth takes {FEWEST} sizes at least")
 
@@ -98,11 +102,6 @@ def _growth(points: Sequence[Point], times: Sequence[Reading]) -> Growth | Readi
 # -- judging ----------------------------------------------------------------------------------------------------------
 
 
-def is_of_sweep(budget: Budget) -> bool:
-    """Whether a budget limits a sweep as a whole, and no single size."""
-    return budget.meaning.figure == "crossover"
-
-
 def limits_of_sweep(limits: Mapping[str, Any], kinds: Mapping[str, Kind]) -> tuple[Budget, ...]:
     """Return limits on a sweep as budgets.
 
@@ -120,16 +119,24 @@ def limits_of_sweep(limits: Mapping[str, Any], kinds: Mapping[str, Kind]) -> tup
 
 
 def remeasured(
-    profiler: Profiler, jobs: Mapping[float, Job], owner: str = ""
+    profiler: Profiler, jobs: Mapping[float, Job], owner: str = "", left_s: Callable[[], float] = lambda: math.inf
 ) -> Callable[[Iterable[float]], dict[float, Profile]]:
-    """Return how sizes are measured a second time.
+    """Return how sizes are measured a second time: which leg is faster, and nothing else.
 
     Args:
         profiler: of the run.
         jobs: by size.
         owner: who asked.
+        left_s: tells how many seconds are left for measuring.
     """
-    return lambda sizes: {size: profiler.measure(jobs[size], owner=owner, deciding=[FASTER]) for size in sizes}
+
+    def again(size: float) -> Profile:
+        job = replace(jobs[size], metrics=frozenset())
+        most_s = max(_LEAST_S, min(job.plan.max_time_s, left_s()))
+        job = replace(job, plan=job.plan.with_(max_time_s=most_s))
+        return profiler.measure(job, owner=owner, deciding=[FASTER], again=f"measuring {job.name} again")
+
+    return lambda sizes: {size: again(size) for size in sizes}
 
 
 def judged(
@@ -153,8 +160,9 @@ def judged(
     verdicts = [judge(largest, budget) for budget in budgets]
     if any(verdict.outcome == "missed" for verdict in verdicts):
         parameter = largest.scaling.parameter
-        second = scaled(parameter, {**profiles, **again(_around(largest.scaling))})
-        repeated = replace(largest, scaling=second)
+        measured = again(_around(largest.scaling))
+        second = scaled(parameter, {**profiles, **measured})
+        repeated = replace(measured.get(max(profiles), largest), scaling=second, baselines=largest.baselines)
         verdicts = [
             confirm(verdict, judge(repeated, budget), budget) if verdict.outcome == "missed" else verdict
             for verdict, budget in zip(verdicts, budgets, strict=True)
@@ -177,12 +185,14 @@ def _around(scaling: Scaling) -> list[float]:
 # -- outside pytest ---------------------------------------------------------------------------------------------------
 
 
-def sweep(workload: Any, *, budgets: Sequence[Budget] = (), profiler: Profiler | None = None, **options: Any) -> Sweep:
+def sweep(
+    workload: Any, *, budgets: Budget | Sequence[Budget] = (), profiler: Profiler | None = None, **options: Any
+) -> Sweep:
     """Measure a workload at several sizes on the CPU and on an accelerator.
 
     Args:
         workload: a builder with a parameter for the size, or a workload.
-        budgets: what must hold of the sweep, as in ``[Budget("max_crossover", 512)]``.
+        budgets: what must hold of the sweep, as in ``Budget("max_crossover", 512)``.
         profiler: the run it belongs to; ``None`` for one of its own.
         options: the sizes, as a list under the name of the builder's parameter, and what :func:`pytest_gpuprof.profile`
             takes. What is declared as a function (``flops=lambda n: 2 * n**3``) is computed for each size.
@@ -205,7 +215,8 @@ def sweep(workload: Any, *, budgets: Sequence[Budget] = (), profiler: Profiler |
     run = profiler or Profiler()
     known = inspect.signature(profile).parameters.keys() - {"workload", "budgets", "profiler"}
     sizes = Sizes.of(workload, options, known=known, servants=run.extensions.registry.parameters)
-    for budget in budgets:
+    wanted = (budgets,) if isinstance(budgets, Budget) else tuple(budgets)
+    for budget in wanted:
         if not is_of_sweep(budget):
             raise BudgetError(f"{budget.keyword} limits one size, not a sweep; give it to profile() at that size")
     swept = sizes.jobs(lambda **each: run.jobs(workload, **each))
@@ -214,11 +225,12 @@ def sweep(workload: Any, *, budgets: Sequence[Budget] = (), profiler: Profiler |
             f"devices={options.get('devices')!r} names {len(swept)} accelerators; a sweep has one, so call it for each"
         )
     (jobs,) = swept
-    profiles = remeasured(run, jobs)(jobs)
+    profiles = {size: run.measure(job, deciding=[FASTER]) for size, job in jobs.items()}
+    profiles = {size: replace(each, judge=run.judge_of(jobs[size])) for size, each in profiles.items()}
     largest = max(profiles)
     profiles[largest] = replace(profiles[largest], scaling=scaled(sizes.parameter, profiles))
     judge_of = _LibraryJudge(run, jobs)
-    profiles[largest] = judged(profiles, budgets, run, remeasured(run, jobs))
+    profiles[largest] = replace(judged(profiles, wanted, run, remeasured(run, jobs)), judge=profiles[largest].judge)
     scaling = profiles[largest].scaling
     assert scaling is not None
     return Sweep(sizes.name, profiles, scaling, judge_of)

@@ -23,7 +23,7 @@ from pytest_gpuprof import (
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 from pytest_gpuprof.core.results import Caution, spoils
 from pytest_gpuprof.core.scaling import Crossover, Growth
-from pytest_gpuprof.sweeping import judged, scaled
+from pytest_gpuprof.sweeping import judged, remeasured, scaled
 
 SIZES = [16, 32, 64, 128]
 MACHINE: dict[str, Any] = {"backend": "simulated", "devices": "simulated:0"}
@@ -161,3 +161,53 @@ def test_a_sweep_has_one_accelerator() -> None:
     two = Profiler(plugins=[TwoCards()])
     with pytest.raises(UsageError, match="names 2 accelerators"):
         sweep(product, n=SIZES, backend="simulated", devices="simulated:0,simulated:1", profiler=two)
+
+
+def test_judging_one_size_keeps_the_sweep() -> None:
+    """The largest size carries it; measuring more on that size does not lose it."""
+    found = sweep(product, n=SIZES, **MACHINE)
+    more = found[128].require(min_speedup=5, max_gpu_memory="1 GiB")
+    assert more.scaling == found.scaling
+    assert [verdict.outcome for verdict in more.verdicts] == ["met", "met"]
+
+
+def test_a_limit_on_a_sweep_is_refused_for_one_size() -> None:
+    """It could never be judged there."""
+    with pytest.raises(BudgetError, match="max_crossover limits a sweep, not one profile of it"):
+        sweep(product, n=SIZES, **MACHINE)[128].require(max_crossover=64)
+    with pytest.raises(BudgetError, match="max_crossover limits a sweep"):
+        profile(lambda device: product(device, 128), budgets=Budget("max_crossover", 64), **MACHINE)
+
+
+def test_one_budget_needs_no_list() -> None:
+    """As for a profile."""
+    found = sweep(product, n=SIZES, budgets=Budget("max_crossover", 64), **MACHINE)
+    assert [verdict.outcome for verdict in found.verdicts] == ["met"]
+
+
+def test_a_doubt_about_the_second_look_counts() -> None:
+    """The largest size, measured again while the clock was low, does not confirm anything."""
+    found, other = sweep(product, n=SIZES, **MACHINE), sweep(slow, n=SIZES, **MACHINE)
+    losing = {**found.profiles, 128: other[128]}
+    losing[128] = replace(losing[128], scaling=scaled("n", losing))
+    doubt = Caution("throttled", "the clock fell", "let it cool", spoils("ratio"))
+    again = {128: replace(other[128], cautions=(doubt,), scaling=None)}
+    verdict = judged(losing, [Budget("max_crossover", 64)], Profiler(), lambda sizes: again).verdicts[-1]
+    assert verdict.outcome == "inconclusive"
+
+
+def test_the_second_look_takes_what_it_needs_and_no_longer_than_is_left() -> None:
+    """No energy, and no more seconds than the session has."""
+    run = Profiler()
+    (job,) = run.jobs(lambda device: product(device, 64), metrics=("time", "energy"), **MACHINE)
+    taken: list[Any] = []
+
+    def measure(job: Any, **options: Any) -> Any:
+        taken.append((job.metrics, job.plan.max_time_s, options["again"]))
+
+    run.measure = measure  # type: ignore[method-assign]
+    remeasured(run, {64: job}, left_s=lambda: 2.0)([64])
+    remeasured(run, {64: job}, left_s=lambda: -5.0)([64])
+    assert [most_s for _, most_s, _ in taken] == [2.0, 0.1]
+    assert {metrics for metrics, _, _ in taken} == {frozenset()}
+    assert all("again" in told for _, _, told in taken)

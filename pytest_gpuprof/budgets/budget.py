@@ -99,6 +99,12 @@ class Budget:
                 f"{option} of {self.keyword}: runs are compared by their medians, and a regression has p < 0.001; "
                 f"give {self.keyword} in a marker of its own"
             )
+        if self.meaning.figure == "crossover" and (self.stat != "median" or self.confidence != 0.95):
+            option = f"stat={self.stat!r}" if self.stat != "median" else f"confidence={self.confidence!r}"
+            raise BudgetError(
+                f"{option} of {self.keyword}: a crossover is where medians cross, with a 95 % interval; "
+                f"give {self.keyword} in a marker of its own"
+            )
         quantile = self.quantile if isinstance(self.stat, str) else None
         if self.stat not in ("median", "mean") and quantile is None:
             raise BudgetError(f"stat={self.stat!r} of {self.keyword} is unknown; it takes 'median', 'mean' or 'p95'")

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+from pytest_gpuprof.budgets.budget import Budget
+from pytest_gpuprof.core.errors import BudgetError
 from pytest_gpuprof.core.results import Outcome, Verdict
 from pytest_gpuprof.core.scaling import Crossover, Scaling, written
 
-__all__ = ["judged_crossover"]
+__all__ = ["is_of_sweep", "judged_crossover", "refuse_limits_of_sweeps"]
+
+
+def is_of_sweep(budget: Budget) -> bool:
+    """Whether a budget limits a sweep as a whole, and no single size."""
+    return budget.meaning.figure == "crossover"
+
+
+def refuse_limits_of_sweeps(budgets: Iterable[Budget]) -> None:
+    """Refuse limits on a sweep where a single profile is judged.
+
+    Raises:
+        BudgetError: for the first of them.
+    """
+    for budget in filter(is_of_sweep, budgets):
+        raise BudgetError(
+            f"{budget.keyword} limits a sweep, not one profile of it; require it of what sweep() returned, as in "
+            "found.require(max_crossover=512)"
+        )
 
 
 def judged_crossover(verdict: Verdict, scaling: Scaling, found: Crossover, limit: float, reason: str) -> Verdict:
@@ -44,7 +65,6 @@ def _outcome(found: Crossover, limit: float, parameter: str) -> tuple[Outcome, s
         return "inconclusive", f"measure at {parameter} = {written(limit)} too"
     if found.high <= limit:
         return "met", ""
-    surely_loses_at_the_end = found.size is None and found.low >= found.largest
-    if found.low > limit or surely_loses_at_the_end:
+    if found.low > limit or found.surely_beyond:
         return "missed", ""
     return "inconclusive", "measure at more sizes around the limit, or in more rounds"

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pytest_gpuprof.budgets.budget import Budget, log_margin
-from pytest_gpuprof.budgets.crossover import judged_crossover
+from pytest_gpuprof.budgets.crossover import is_of_sweep, judged_crossover
 from pytest_gpuprof.budgets.figures import reading_of
 from pytest_gpuprof.budgets.kinds import KINDS, Kind
 from pytest_gpuprof.budgets.regression import compared, confirmed
@@ -262,7 +262,9 @@ def confirm(first: Verdict, second: Verdict, budget: Budget) -> Verdict:
     """
     if budget.compared is not None:
         return confirmed(first, second, budget)
-    nothing = "above the largest size" if budget.meaning.figure == "crossover" else "nothing"
+    nothing = "nothing"
+    if is_of_sweep(budget):
+        nothing = "above the largest size" if second.outcome == "missed" else "undecided at the largest size"
     again = nothing if second.observed is None else _shown(second.observed, budget)
     if second.outcome == "missed":
         return replace(first, sentence=f"{first.sentence}; measured again: {again}")

@@ -56,6 +56,11 @@ class Crossover:
         if self.size is not None and not self.low <= self.size <= self.high:
             raise ValueError(f"a crossover of {self.size} cannot lie outside {self.low} to {self.high}")
 
+    @property
+    def surely_beyond(self) -> bool:
+        """Whether the GPU surely does not win at the largest size; if it does not, noise may be why."""
+        return self.size is None and self.low >= self.largest
+
     def told(self, parameter: str) -> str:
         """Return it in words.
 
@@ -66,14 +71,16 @@ class Crossover:
         >>> Crossover(64.0, 0.0, 64.0, 64, 4096).told("n")
         'at or below n = 64 (the smallest measured)'
         """
+        if self.size is None and not self.surely_beyond:
+            return f"too close to call at {parameter} = {written(self.largest)} (the largest measured)"
         if self.size is None:
             return f"above {parameter} = {written(self.largest)} (the largest measured)"
         if self.low == 0 and self.high <= self.smallest:
             return f"at or below {parameter} = {written(self.smallest)} (the smallest measured)"
         if self.low == self.high:
-            return f"{parameter} = {written(self.size)}"
-        upper = "or above" if math.isinf(self.high) else f"to {written(self.high)}"
-        return f"{parameter} = {written(self.size)} ({written(self.low)} {upper})"
+            return f"{parameter} = {_about(self.size)}"
+        upper = "or above" if math.isinf(self.high) else f"to {_about(self.high)}"
+        return f"{parameter} = {_about(self.size)} ({_about(self.low)} {upper})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +154,9 @@ class Scaling:
         if isinstance(self.crossover, Reading):
             return self.crossover
         if self.crossover.size is None:
-            where = f"{self.parameter} = {written(self.crossover.largest)}"
-            return Reading.unavailable(f"the GPU does not win at {where}, the largest size that was measured")
+            where = f"at {self.parameter} = {written(self.crossover.largest)}, the largest size that was measured"
+            sure = self.crossover.surely_beyond
+            return Reading.unavailable(f"the GPU does not win {where}" if sure else f"it is too close to call {where}")
         interval = (self.crossover.low, self.crossover.high)
         return Reading(self.crossover.size, interval=interval, quality="derived")
 
@@ -158,6 +166,8 @@ class Scaling:
         told = self.crossover
         if isinstance(told, Reading):
             found = f"the crossover is unavailable, because {told.reason}"
+        elif told.size is None and not told.surely_beyond:
+            found = f"it is too close to call at {self.parameter} = {written(told.largest)}, the largest measured"
         elif told.size is None:
             found = f"the GPU does not win at {self.parameter} = {written(told.largest)}, the largest measured"
         elif told.low == 0 and told.high <= told.smallest:
@@ -173,9 +183,14 @@ class Scaling:
 
 
 def written(size: float) -> str:
-    """Return a size as people write it.
+    """Return a size that was measured, or a limit, exactly.
 
     >>> written(4096.0), written(310.4), written(0.25), written(10_000_000)
-    ('4096', '310', '0.25', '10000000')
+    ('4096', '310.4', '0.25', '10000000')
     """
-    return str(int(size)) if float(size).is_integer() else format_number(size, 3)
+    return str(int(size)) if float(size).is_integer() else repr(float(size))
+
+
+def _about(size: float) -> str:
+    """Return a size that was estimated."""
+    return format_number(size, 3)

@@ -84,8 +84,13 @@ class Sizes:
 
         Args:
             make: makes the jobs of one size from its options, one per accelerator.
+
+        Raises:
+            UsageError: if there are not as many for each size.
         """
         made = {value: make(**options) for value, options in self.each()}
+        if len({len(jobs) for jobs in made.values()}) > 1:
+            raise UsageError(f"the sizes of {self.name!r} were not measured on the same accelerators: measure again")
         return [dict(zip(made, jobs, strict=True)) for jobs in zip(*made.values(), strict=True)]
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from pytest_gpuprof.core.errors import Unavailable
 from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.quantities import format_quantity
 from pytest_gpuprof.core.results import Verdict
 from pytest_gpuprof.core.scaling import Growth, Scaling
 
@@ -111,6 +112,7 @@ class Sweep:
         parameter, lines = self.scaling.parameter, [f"{self.name}{where}: {self.scaling.sentence}"]
         for size, profile in self.profiles.items():
             speedup = profile.ratio("speedup")
-            told = f"{speedup.value:.3g}x" if speedup.value is not None else f"unavailable, because {speedup.reason}"
+            missing = f"unavailable, because {speedup.reason}"
+            told = missing if speedup.value is None else format_quantity(speedup.value, "x")
             lines.append(f"  {parameter}={size}: {told}")
         return "\n".join([*lines, *(f"  {verdict.sentence}" for verdict in self.verdicts)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -19,13 +19,14 @@ from pytest_gpuprof.assembling import LEGS
 from pytest_gpuprof.budgets.budget import Budget
 from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.environment import DeviceInfo
-from pytest_gpuprof.core.errors import MeasurementError, Unavailable, UsageError
+from pytest_gpuprof.core.errors import MeasurementError, UsageError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Measurement, Reading, Verdict
 from pytest_gpuprof.core.workload import as_workload
 from pytest_gpuprof.placement import ANY
 from pytest_gpuprof.plugin.selection import Selection
 from pytest_gpuprof.plugin.settings import Settings
+from pytest_gpuprof.plugin.use import MissingOutput
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.storage.codec import profile_from
 from pytest_gpuprof.storage.document import figures_by_workload, read_document
@@ -59,20 +60,6 @@ class StoredJob:
     record: Mapping[str, Any] | None
     plan: Plan
     metrics: tuple[str, ...] | None = None
-
-
-class _NotStored:
-    """Stands for the output of a workload, which no record holds: asking it for anything says so."""
-
-    def __init__(self, file: str) -> None:
-        self._told = f"the output of the workload is unavailable, because {file} holds figures only"
-
-    def _missing(self, *args: object, **options: object) -> NoReturn:
-        raise Unavailable(self._told)
-
-    __getattr__ = __getitem__ = __iter__ = __len__ = __bool__ = __float__ = __int__ = __call__ = _missing
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __sub__ = __mul__ = __abs__ = _missing
-    __hash__ = None  # type: ignore[assignment]
 
 
 class Evidence:
@@ -201,12 +188,12 @@ class Stored:
             profile = Profile(job.name, cpu, gpu, reference, stop_reason=why)
         else:
             profile = self._profile(job.record)
-            if job.record.get("outcome") == "failed" and not any(_may_fail(each) for each in profile.verdicts):
+            if job.record.get("outcome") == "failed" and not self._failed_by_a_budget():
                 raise MeasurementError(
                     f"the test failed where {file} was measured, and not by a budget; see to that, and measure again"
                 )
         judged, profile = self._judged(job, profile, budgets)
-        output = _NotStored(file)
+        output = MissingOutput(f"{file} holds figures only")
         return replace(profile.with_verdicts(judged, tuple(each.as_written for each in budgets)), output=output)
 
     def out_of_time(self, job: StoredJob, budgets: Sequence[Budget]) -> Profile:
@@ -229,6 +216,11 @@ class Stored:
             profile = replace(profile, baselines={**profile.baselines, **before})
         return judged_again(job.record or {"verdicts": ()}, profile, budgets), profile
 
+    def _failed_by_a_budget(self) -> bool:
+        """Whether a budget may be why the test failed: of any of its profiles, for the outcome is that of them all."""
+        records = [record for (test, _), record in self._evidence.records.items() if test == self._test]
+        return any(_may_fail(verdict) for record in records for verdict in record["verdicts"])
+
     def _profile(self, record: Mapping[str, Any]) -> Profile:
         profile = profile_from(record)
         device, not_judged = profile.gpu.device, ""
@@ -247,5 +239,5 @@ class Stored:
         return replace(leg, missing=Reading.unavailable(why, cause="not asked for"))
 
 
-def _may_fail(verdict: Verdict) -> bool:
-    return verdict.enforce and verdict.outcome != "met"
+def _may_fail(verdict: Mapping[str, Any]) -> bool:
+    return bool(verdict["enforce"]) and verdict["outcome"] != "met"

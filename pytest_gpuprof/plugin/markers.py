@@ -61,7 +61,7 @@ class TestState:
     Args:
         options: of the ``gpu_profile`` markers, the function's over the class's over the module's.
         budgets: all that bind, the ini's included.
-        own_budgets: how many limits the function itself declares; these fail a test that measures nothing.
+        own_budgets: the limits that the function itself declares; these fail a test that measures nothing.
         attempt: counted from 1, for reruns.
         profiles: by name, as measured.
         sweeps: the names of the sweeps that were measured.
@@ -71,7 +71,7 @@ class TestState:
 
     options: Mapping[str, Any]
     budgets: tuple[Budget, ...]
-    own_budgets: int
+    own_budgets: tuple[Budget, ...]
     attempt: int
     profiles: dict[str, Profile] = field(default_factory=dict)
     sweeps: set[str] = field(default_factory=set)
@@ -117,7 +117,7 @@ def read_markers(item: pytest.Item, rules: Sequence[tuple[str, Mapping[str, Any]
     item.stash[STATE] = TestState(
         options,
         merge(layers, kinds),
-        own_budgets=len(merge([marker.kwargs for marker in reversed(own)], kinds)),
+        own_budgets=merge([marker.kwargs for marker in reversed(own)], kinds),
         attempt=1 if before is None else before.attempt + 1,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gpuprof.budgets.budget import Budget, merge
+from pytest_gpuprof.budgets.crossover import is_of_sweep, refuse_limits_of_sweeps
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.sizes import Sizes
@@ -23,7 +24,7 @@ from pytest_gpuprof.plugin.progress import ProgressLine
 from pytest_gpuprof.plugin.quarantine import spare
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.profiler import Profiler
-from pytest_gpuprof.sweeping import FASTER, is_of_sweep, judged, limits_of_sweep, remeasured, scaled
+from pytest_gpuprof.sweeping import FASTER, judged, limits_of_sweep, remeasured, scaled
 
 if TYPE_CHECKING:
     from pytest_gpuprof.plugin.evidence import Evidence
@@ -176,7 +177,7 @@ class Measures:
         else:
             profiler = self.measuring()
             with self._progress.of(swept.name):
-                again = remeasured(profiler, jobs, item.nodeid)
+                again = remeasured(profiler, jobs, item.nodeid, self._left_s)
                 now = judged({**swept.profiles, largest: known}, budgets, profiler, again, item.nodeid)
         state.profiles[name] = self._spared(item, now, since=len(known.verdicts))
         return replace(swept, profiles={**swept.profiles, largest: replace(state.profiles[name], judge=judge)})
@@ -205,6 +206,7 @@ class Measures:
         known = state.profiles[job.name]  # the test may hold an older one, from before another require()
         try:
             budgets: tuple[Budget, ...] = merge([limits], self._extensions.kinds)
+            refuse_limits_of_sweeps(budgets)
             with self._progress.of(job.name):
                 judged = self._source(item).require(job, known, budgets, owner=item.nodeid)
         except UsageError as error:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_gpuprof.budgets.budget import merge
+from pytest_gpuprof.budgets.crossover import refuse_limits_of_sweeps
 from pytest_gpuprof.builtin import Builtin
 from pytest_gpuprof.core.errors import Unavailable, UsageError
 from pytest_gpuprof.core.profile import Profile
@@ -23,7 +24,7 @@ from pytest_gpuprof.plugin.outcome import fail
 from pytest_gpuprof.plugin.settings import Settings
 from pytest_gpuprof.plugin.switch import BUILTIN
 from pytest_gpuprof.plugin.tally import KEY, OFF, say_unjudged
-from pytest_gpuprof.plugin.use import body_as_workload
+from pytest_gpuprof.plugin.use import MissingOutput, body_as_workload
 from pytest_gpuprof.profiler import Profiler
 from pytest_gpuprof.sweeping import limits_of_sweep, scaled
 
@@ -65,9 +66,16 @@ class Once:
         jobs = sizes.jobs(lambda **each: profiler.jobs(workload, **each))[0]
         smallest = min(jobs)
         once = profiler.run_once(jobs[smallest], self._why)
-        self._count(item, len(state.budgets_of(jobs[smallest].name, sizes.name)))
+        names = {job.name for job in jobs.values()} | {None, sizes.name}
+        self._count(item, sum(budget.profile in names for budget in state.budgets))
         judge = _CountingJudge(profiler.extensions, lambda count: self._count(item, count))
-        profiles = {size: replace(once, name=job.name, params=job.params, judge=judge) for size, job in jobs.items()}
+        other = MissingOutput(f"only the smallest size was run, and {self._why}")
+        profiles = {
+            size: replace(
+                once, name=job.name, params=job.params, judge=judge, output=once.output if size == smallest else other
+            )
+            for size, job in jobs.items()
+        }
         return Sweep(sizes.name, profiles, scaled(sizes.parameter, profiles), _CountingSweepJudge(judge))
 
     def runs_body_of(self, item: pytest.Function) -> bool:
@@ -87,7 +95,9 @@ class _CountingJudge:
 
     def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
         try:
-            self._count(len(merge([limits], self._extensions.kinds)))
+            budgets = merge([limits], self._extensions.kinds)
+            refuse_limits_of_sweeps(budgets)
+            self._count(len(budgets))
         except UsageError as error:
             fail(str(error))
         return profile

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gpuprof.budgets.crossover import is_of_sweep
 from pytest_gpuprof.core.errors import MeasurementError, OutputsDiffer, Unavailable, UsageError
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.plugin import outcome
@@ -23,7 +24,6 @@ from pytest_gpuprof.plugin.skips import is_excused
 from pytest_gpuprof.plugin.termination import without_our_frames
 from pytest_gpuprof.plugin.use import INSTEAD, body_as_workload
 from pytest_gpuprof.storage.codec import record_of
-from pytest_gpuprof.sweeping import is_of_sweep
 
 if TYPE_CHECKING:
     from pytest_gpuprof.plugin.evidence import Evidence
@@ -188,13 +188,26 @@ def _check_complete(state: TestState) -> None:
         )
     names = {name.partition("@")[0] for name in state.profiles} | set(state.profiles) | state.sweeps
     for budget in state.budgets:
-        if is_of_sweep(budget) and state.profiles and not state.sweeps:
+        if budget.profile is not None and state.profiles and budget.profile not in names:
+            raise outcome.GpuBudgetUnjudged(
+                f"{budget.keyword} binds to profile={budget.profile!r}, and the test has {', '.join(sorted(names))}",
+                pytrace=False,
+            )
+    _check_sweeps(state)
+
+
+def _check_sweeps(state: TestState) -> None:
+    """Fail a test whose own limit on a sweep binds to none: a gate does not pass by not running."""
+    swept = state.sweeps | {name for name, profile in state.profiles.items() if profile.scaling is not None}
+    for budget in filter(is_of_sweep, state.own_budgets if state.profiles else ()):
+        if not swept:
             raise outcome.GpuBudgetUnjudged(
                 f"{budget.keyword} limits a sweep, and the test has none; measure it with gpu_profile.sweep(…)",
                 pytrace=False,
             )
-        if budget.profile is not None and state.profiles and budget.profile not in names:
+        if budget.profile is not None and budget.profile not in swept:
             raise outcome.GpuBudgetUnjudged(
-                f"{budget.keyword} binds to profile={budget.profile!r}, and the test has {', '.join(sorted(names))}",
+                f"{budget.keyword} limits a sweep, and profile={budget.profile!r} is none; "
+                f"there is {', '.join(sorted(state.sweeps))}",
                 pytrace=False,
             )

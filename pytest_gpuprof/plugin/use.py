@@ -7,11 +7,11 @@ There are two ways to run a workload, one measuring (:mod:`pytest_gpuprof.plugin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import pytest
 
-from pytest_gpuprof.core.errors import OutputsDiffer, UsageError, WorkloadError
+from pytest_gpuprof.core.errors import OutputsDiffer, Unavailable, UsageError, WorkloadError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.sweep import Sweep
 from pytest_gpuprof.core.workload import Workload
@@ -19,7 +19,7 @@ from pytest_gpuprof.plugin.markers import check_options
 from pytest_gpuprof.plugin.outcome import fail
 from pytest_gpuprof.plugin.switch import SESSION
 
-__all__ = ["INSTEAD", "GpuProfile", "Run", "body_as_workload", "measuring_for"]
+__all__ = ["INSTEAD", "GpuProfile", "MissingOutput", "Run", "body_as_workload", "measuring_for"]
 
 
 class Run(Protocol):
@@ -101,6 +101,24 @@ class GpuProfile:
             return self._run.sweep(self._item, workload, options)
         except (UsageError, OutputsDiffer) as error:
             fail(str(error))
+
+
+class MissingOutput:
+    """Stands for the output of a workload that is not there: asking it for anything says so.
+
+    Args:
+        why: as the end of "unavailable, because …".
+    """
+
+    def __init__(self, why: str) -> None:
+        self._told = f"the output of the workload is unavailable, because {why}"
+
+    def _missing(self, *args: object, **options: object) -> NoReturn:
+        raise Unavailable(self._told)
+
+    __getattr__ = __getitem__ = __iter__ = __len__ = __bool__ = __float__ = __int__ = __call__ = _missing
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __sub__ = __mul__ = __abs__ = _missing
+    __hash__ = None  # type: ignore[assignment]
 
 
 def body_as_workload(item: pytest.Function) -> Workload:

@@ -26,15 +26,15 @@ def told(headroom: Headroom) -> str:
 
     >>> from pytest_gpuprof.core.results import Verdict
     >>> [told(Headroom(Verdict("met", "min_speedup", ""), share)) for share in (0.623, 0.9999, 0.004, 0, -0.12, -34.4)]
-    ['+62%', '+99%', '+0.4%', '0%', '-12%', '-34x']
+    ['+62%', '+99%', '+0.4%', '0%', '-12%', '-35x']
     """
     share = headroom.share
     if share == -math.inf:
         return "beyond"
     sign = "-" if share < 0 else "+" if share > 0 else ""
     size = abs(share)
-    if size >= _MANY:
-        return f"{sign}{format_number(size, 2)}x"
+    if 1 + size >= _MANY and share < 0:
+        return f"{sign}{format_number(1 + size, 2)}x"
     if 0 < size < 0.01:
         return f"{sign}{format_number(max(100 * size, 0.01), 1)}%"
     return f"{sign}{min(round(100 * size), 99) if 0 < share < 1 else round(100 * size)}%"

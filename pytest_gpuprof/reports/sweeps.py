@@ -20,7 +20,8 @@ def describe_sweep(profile: Profile) -> str | None:
     scaling = profile.scaling
     if scaling is None:
         return None
-    device, name = profile.gpu.device, profile.name.partition("[")[0]
+    before, _, after = profile.name.rpartition("[")
+    device, name = profile.gpu.device, f"{before}{after.partition(']')[2]}"  # "name@device" where there are several
     word = f" ({device.why_stand_in})" if device is not None and device.why_stand_in else ""
     return f"{name} over {scaling.parameter}{word}: {scaling.sentence}"
 

@@ -50,13 +50,18 @@ def crossover_of(sizes: Sequence[float], margins: Sequence[float], half_widths: 
         low = max(low - before, _start_of(places, low))
     if math.isfinite(high):
         high = min(high + after, _end_of(places, high))
-    return Crossover(
-        None if math.isinf(middle) and middle > 0 else sizes[0] if math.isinf(middle) else math.exp(middle),
-        0.0 if math.isinf(low) and low < 0 else float(sizes[-1]) if math.isinf(low) else math.exp(low),
-        math.inf if math.isinf(high) and high > 0 else float(sizes[0]) if math.isinf(high) else math.exp(high),
-        float(sizes[0]),
-        float(sizes[-1]),
-    )
+    smallest, largest = float(sizes[0]), float(sizes[-1])
+    exact = dict(zip(places, map(float, sizes), strict=True))  # exp(log(64)) is not 64, and a limit may be
+
+    def size_at(place: float, never: float | None, always: float) -> float | None:
+        if math.isinf(place):
+            return never if place > 0 else always
+        return exact.get(place, math.exp(place))
+
+    least, most = size_at(low, largest, 0.0), size_at(high, math.inf, smallest)
+    assert least is not None
+    assert most is not None
+    return Crossover(size_at(middle, None, smallest), least, most, smallest, largest)
 
 
 def _last_below(places: Sequence[float], line: Sequence[float]) -> float:

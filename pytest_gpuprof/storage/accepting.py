@@ -65,9 +65,10 @@ def entries_of(
     conditions: dict[str, Mapping[str, Fact]] = {}
     left_out: dict[str, None] = {}
     for run in runs:
-        for record in _last_attempts(run):
+        records = _last_attempts(run)
+        for record in records:
             workload = _shown(record)
-            why = _why_not(record)
+            why = _why_not(record, [each for each in records if each["test"] == record["test"]])
             if why:
                 left_out[f"{workload} is left out: {why}"] = None
                 continue
@@ -103,11 +104,17 @@ def _shown(record: Record) -> str:
     return f"{test} {record['name']}" if test else str(record["name"])
 
 
-def _why_not(record: Record) -> str:
-    """Return why nothing of a record may be accepted, empty if something may."""
+def _why_not(record: Record, of_test: Sequence[Record]) -> str:
+    """Return why nothing of a record may be accepted, empty if something may.
+
+    Args:
+        record: of a workload.
+        of_test: all of its test, which failed or passed as a whole.
+    """
     if record.get("outcome", "passed") not in ("failed", "error"):
         return ""
-    failing = [verdict for verdict in record["verdicts"] if verdict["outcome"] == "missed" and verdict["enforce"]]
+    verdicts = [verdict for each in of_test for verdict in each["verdicts"]]
+    failing = [verdict for verdict in verdicts if verdict["outcome"] == "missed" and verdict["enforce"]]
     if failing and all(verdict.get("change") == "regressed" for verdict in failing):
         return ""
     return "its test failed"
@@ -122,5 +129,8 @@ def _why_not_figure(record: Record, figure: str, found: Mapping[str, Any], kinds
         return ""
     if any(each["budget"] == kind.keyword and each["outcome"] == "missed" for each in record["verdicts"]):
         return f"it misses {kind.keyword}"
-    doubts = doubts_about(cautions_from(record), kind)
+    cautions = cautions_from(record)
+    if figure == "crossover" and "sweep" in record:
+        cautions += cautions_from(record["sweep"])
+    doubts = doubts_about(cautions, kind)
     return f"{doubts[0].message}; {doubts[0].remedy}" if doubts else ""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from pytest_gpuprof.budgets.budget import Budget
+from pytest_gpuprof.budgets.budget import Budget, merge
 from pytest_gpuprof.budgets.verdict import confirm, judge
+from pytest_gpuprof.core.errors import BudgetError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Caution, Outcome, Reading, spoils
 from pytest_gpuprof.core.scaling import Crossover, Scaling
@@ -100,3 +102,10 @@ def test_missed_twice_is_missed(second: Crossover, outcome: Outcome, words: str)
     verdict = confirm(judge(swept(BETWEEN), budget), judge(swept(second), budget), budget)
     assert verdict.outcome == outcome
     assert words in verdict.sentence
+
+
+@pytest.mark.parametrize("option", [{"confidence": 0.99}, {"stat": "mean"}])
+def test_what_a_crossover_does_not_know_is_refused(option: dict[str, Any]) -> None:
+    """It is where medians cross, with a 95 % interval."""
+    with pytest.raises(BudgetError, match="a crossover is where medians cross"):
+        merge([{"max_crossover": 64, **option}])

@@ -11,6 +11,7 @@ from pytest_gpuprof.core.scaling import Crossover, Growth, Scaling
 
 BETWEEN = Crossover(310.0, 256.0, 390.0, 64, 4096)
 NOWHERE = Crossover(None, 4096.0, math.inf, 64, 4096)
+UNDECIDED = Crossover(None, 3000.0, math.inf, 64, 4096)
 EVERYWHERE = Crossover(64.0, 0.0, 64.0, 64, 4096)
 OPEN = Crossover(3000.0, 2000.0, math.inf, 64, 4096)
 
@@ -26,6 +27,7 @@ def scaling(crossover: Crossover | Reading) -> Scaling:
     [
         (BETWEEN, "the GPU wins from n = 310 (256 to 390); CPU time grows as n^3 (2.9 to 3.1)"),
         (NOWHERE, "the GPU does not win at n = 4096, the largest measured; CPU time grows as n^3 (2.9 to 3.1)"),
+        (UNDECIDED, "it is too close to call at n = 4096, the largest measured; CPU time grows as n^3 (2.9 to 3.1)"),
         (EVERYWHERE, "the GPU wins at every size, from n = 64 on; CPU time grows as n^3 (2.9 to 3.1)"),
         (OPEN, "the GPU wins from n = 3000 (2000 or above); CPU time grows as n^3 (2.9 to 3.1)"),
         (
@@ -49,6 +51,14 @@ def test_a_gpu_that_does_not_win_has_no_crossover_to_keep() -> None:
     reading = scaling(NOWHERE).reading
     assert reading.value is None
     assert reading.reason == "the GPU does not win at n = 4096, the largest size that was measured"
+
+
+def test_a_gpu_that_may_win_is_not_said_to_lose() -> None:
+    """Noise is no knowledge."""
+    assert (
+        scaling(UNDECIDED).reading.reason == "it is too close to call at n = 4096, the largest size that was measured"
+    )
+    assert UNDECIDED.told("n") == "too close to call at n = 4096 (the largest measured)"
 
 
 def test_an_estimate_outside_its_interval_is_refused() -> None:

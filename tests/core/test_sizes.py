@@ -58,6 +58,18 @@ def test_the_jobs_of_each_accelerator_are_together() -> None:
     ]
 
 
+def test_sizes_that_differ_have_names_that_differ() -> None:
+    """Whatever their digits."""
+    names = [options["name"] for _, options in sizes(n=[0.12341, 0.12344, 1234.5]).each()]
+    assert names == ["product[n=0.12341]", "product[n=0.12344]", "product[n=1234.5]"]
+
+
+def test_sizes_of_other_accelerators_are_refused() -> None:
+    """What was measured elsewhere may lack one."""
+    with pytest.raises(UsageError, match="not measured on the same accelerators"):
+        sizes(n=[1, 2]).jobs(lambda name, params: ["a"] * params["n"])
+
+
 def test_a_builder_that_takes_anything_takes_a_size() -> None:
     """Nobody can know better."""
     assert sizes(anything, width=[1, 2]).parameter == "width"

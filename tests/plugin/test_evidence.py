@@ -430,3 +430,11 @@ def test_a_sweep_that_was_measured_at_other_sizes_fails(runs: Runs, measure: Mea
     measure(TESTS + SWEPT)
     edited(runs, lambda document: document["records"].pop())
     run(runs, FROM).assert_outcomes(passed=2, skipped=1)
+
+
+def test_a_sweep_that_missed_its_crossover_is_judged(runs: Runs, measure: Measure) -> None:
+    """The verdict is with the largest size, and the outcome of the test with each."""
+    measure(TESTS + SWEPT.replace("gpu=1e-4", "gpu=0.5")).assert_outcomes(passed=2, failed=1)
+    result = run(runs, FROM)
+    result.assert_outcomes(passed=2, failed=1)
+    assert "misses max_crossover 64" in text_of(result)

@@ -85,6 +85,31 @@ def test_a_crossover_can_regress(runs: Runs) -> None:
     assert "max_regression" in text_of(result)
 
 
+def test_a_limit_on_the_crossover_bound_to_one_size_fails(runs: Runs) -> None:
+    """It would never be judged; the largest size and the sweep's own name will do."""
+    result = runs.on_gpu(test_of(SWEEP, "max_crossover=64, profile='product[n=64]'"))
+    result.assert_outcomes(failed=1)
+    assert "max_crossover limits a sweep, and profile='product[n=64]' is none; there is product" in text_of(result)
+    runs.on_gpu(test_of(SWEEP, "max_crossover=64, profile='product'")).assert_outcomes(passed=1)
+    runs.on_gpu(test_of(SWEEP, "max_crossover=64, profile='product[n=128]'")).assert_outcomes(passed=1)
+
+
+def test_a_wider_limit_on_crossovers_binds_to_sweeps_only(runs: Runs) -> None:
+    """The ini may say it for all tests; those that measure one size are none of its."""
+    runs.pytester.makeini("[pytest]\ngpu_profile_budgets = *: max_crossover=64\n")
+    runs.on_gpu(test_of("gpu_profile(product, params={'n': 99})")).assert_outcomes(passed=1)
+    result = runs.on_gpu(test_of(SWEEP))
+    assert "budgets: 1 met" in text_of(result)
+
+
+def test_outputs_of_other_sizes_are_not_that_of_the_smallest(runs: Runs) -> None:
+    """Without profiling only that one was run; asking another skips with the reason."""
+    asks = "found = gpu_profile.sweep(product, n=[16, 32]); assert found[{}].output == 3"
+    result = runs(test_of(asks.format(32)), on=False)
+    result.assert_outcomes(skipped=1)
+    runs(test_of(asks.format(16).replace("== 3", "is None")), on=False).assert_outcomes(passed=1)
+
+
 def test_without_profiling_it_runs_once(runs: Runs) -> None:
     """At the smallest size, and its budgets are counted as not judged."""
     result = runs(test_of(f"{SWEEP}; found.require(max_crossover=32)", "max_crossover=64"), on=False)

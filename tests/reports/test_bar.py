@@ -30,8 +30,9 @@ def headroom(share: float, outcome: Outcome = "met") -> Headroom:
         (0.0, "0%"),
         (-0.004, "-0.4%"),
         (-0.12, "-12%"),
-        (-9.9, "-990%"),
-        (-34.4, "-34x"),
+        (-8.9, "-890%"),
+        (-9.2, "-10x"),  # 10.2 times the limit
+        (-34.4, "-35x"),
         (-math.inf, "beyond"),
     ],
 )

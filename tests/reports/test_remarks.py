@@ -69,8 +69,9 @@ def test_a_sweep_has_its_sentence() -> None:
     swept = row(test="t.py::test_a", scaling=scaling)
     stand_in = replace(CARD, kind="stand-in", why_stand_in="simulated")
     gpu = replace(swept.profile.gpu, device=stand_in)
-    (found,) = remarks([replace(swept, profile=replace(swept.profile, name="mm[n=4096]", gpu=gpu))], False)
-    assert found.text == "t.py::test_a mm over n (simulated): the GPU wins from n = 310 (256 to 390)"
+    for name, told in (("mm[n=4096]", "mm"), ("mm[fp16][n=4096]", "mm[fp16]"), ("mm[n=4096]@cuda:1", "mm@cuda:1")):
+        (found,) = remarks([replace(swept, profile=replace(swept.profile, name=name, gpu=gpu))], False)
+        assert found.text == f"t.py::test_a {told} over n (simulated): the GPU wins from n = 310 (256 to 390)"
 
 
 @pytest.mark.parametrize("cause", ["no device", "no reading"])

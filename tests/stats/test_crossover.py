@@ -67,6 +67,13 @@ def test_noise_at_the_smallest_size_leaves_the_beginning_open() -> None:
     assert found.size == pytest.approx(17, abs=1)
 
 
+@pytest.mark.parametrize("sizes", [[10, 100], [32, 64], [3, 7], [1000, 1_000_003]])
+def test_an_end_at_a_measured_size_is_that_size(sizes: list[float]) -> None:
+    """Exactly: a limit may be the same, and exp(log(100)) is a little more."""
+    found = crossover_of(sizes, [-1.0, 1.0], [0.0, 0.0])
+    assert (found.low, found.high) == (sizes[0], sizes[1])
+
+
 def test_one_round_says_nothing_of_its_noise() -> None:
     """An interval without bounds leaves both ends open."""
     found = crossover_of(SIZES, [math.log(size / 50) for size in SIZES], [math.inf] * 5)
