@@ -43,10 +43,11 @@ def test_another_run_some_workloads_and_standard_output(history: History, comman
 
 
 def test_an_exported_run_needs_no_store(history: History, command: Command) -> None:
-    """It has no history then."""
+    """It has no history then, and says so."""
     Path("run.json").write_text(json.dumps(history.document()), encoding="utf-8")
     assert command("report", "run.json", "--output", "sub/page.html") == 0
     assert "test_a" in page("sub/page.html")
+    assert "there is no store with earlier runs" in page("sub/page.html")
     assert not Path(".gpuprof").exists()
 
 

@@ -242,7 +242,7 @@ const sweepSpeedup = (chart, width) =>
 
 const past = (chart, width, runs) => {
   const every = chart.values.map((part, place) => ({ x: chart.at?.[place] ?? (chart.first ?? 0) + place, y: at(chart, part) }));
-  const foreign = new Set(chart.others ?? []);
+  const foreign = new Map((chart.others ?? []).map((x, place) => [x, chart.on?.[place] ?? ""]));
   const points = every.filter((each) => !foreign.has(each.x));
   const others = every.filter((each) => foreign.has(each.x));
   const named = (x) => `${runs[x][0]}, ${runs[x][1]}${runs[x][2] ? `, ${runs[x][2]}` : ""}`;
@@ -267,7 +267,7 @@ const past = (chart, width, runs) => {
       ]),
       Plot.line(points, { x: "x", y: "y", stroke: "var(--gpu)", strokeOpacity: 0.5 }),
       Plot.dot(points, { x: "x", y: "y", r: (each) => (each.x === last ? 5 : 3), fill: "var(--gpu)", title: (each) => `${named(each.x)}: ${number(each.y)} ${chart.unit}` }),
-      Plot.dot(others, { x: "x", y: "y", r: 3, stroke: "var(--unavailable)", title: (each) => `${named(each.x)}: ${number(each.y)} ${chart.unit}; under other conditions` }),
+      Plot.dot(others, { x: "x", y: "y", r: 3, stroke: "var(--unavailable)", title: (each) => `${named(each.x)}: ${number(each.y)} ${chart.unit}; under other conditions${foreign.get(each.x) ? `: ${foreign.get(each.x)}` : ""}` }),
     ].flat(2),
   });
 };

@@ -71,8 +71,7 @@ def content_of(document: Mapping[str, Any]) -> Content:
         "runs": runs_of(document) if told else [],
         "lacking": lacking,
         "workloads": [
-            {**opened(each, identity, state), "history": told.get((str(each.record["test"]), each.profile.name), [])}
-            for each in found
+            {**opened(each, identity, state), "history": told.get((each.test, each.profile.name), [])} for each in found
         ],
     }
     source: Mapping[str, Any] = document.get("source") or {}

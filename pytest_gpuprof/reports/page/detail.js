@@ -47,7 +47,7 @@ const figuresOf = (workload) => {
     if (swept.speedups) made.push(figure(`Speedup over ${swept.parameter}, ×`, "", (width) => sweepSpeedup(swept, width), swept.words));
   }
   for (const chart of workload.history ?? []) {
-    made.push(figure(`${chart.title[0].toUpperCase()}${chart.title.slice(1)} over runs, ${chart.unit}`, (chart.changes ?? []).map((each) => `${each[1]} since ${data.runs[each[0]][0]}`).join("; "), (width) => past(chart, width, data.runs), chart.words, el("p", {}, [chart.others ? "Open circles were measured under other conditions. " : "", chart.problem ? `${chart.problem}.` : ""].join("").trim())));
+    made.push(figure(`${chart.title[0].toUpperCase()}${chart.title.slice(1)} over runs, ${chart.unit}`, (chart.changes ?? []).map((each) => `${each[1]} since ${data.runs[each[0]][0]}`).join("; "), (width) => past(chart, width, data.runs), chart.words, el("p", {}, [chart.others ? `Open circles were measured under other conditions${chart.elsewhere ? `: ${chart.elsewhere}` : ""}. ` : "", chart.problem ? `${chart.problem}.` : ""].join("").trim())));
   }
   return made;
 };

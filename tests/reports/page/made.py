@@ -240,7 +240,8 @@ def _history(records: Sequence[Mapping[str, Any]], rng: random.Random, runs: int
                 for name, figure in record["figures"].items()
                 if name in ("gpu_time", "speedup", "energy", "cpu_time")
             }
-            rows.append([record["test"], record["name"], key, values])
+            device = "Simulated GPU (simulated)" if place >= 6 else "cpu-backed (OpenCL on the CPU)"
+            rows.append([record["test"], record["name"], key, device, values])
         told.append(
             {
                 "number": 100 + place,
