@@ -141,7 +141,8 @@ const rows = (chart, width, { bars, colour, log = false, one = false }) => {
     marks: [
       ...axisX(log, width),
       one ? Plot.ruleX([1], { strokeOpacity: 0.5, strokeDasharray: "3 3" }) : null,
-      bars ? Plot.rect(chart.rows, { x1: domain[0], x2: "value", y1: (_, i) => i - 0.07, y2: (_, i) => i + 0.2, fill: of, fillOpacity: 0.3 }) : null,
+      bars ? Plot.ruleX([0], { strokeOpacity: 0.35 }) : null, // net of idling, an energy may be below nothing
+      bars ? Plot.rect(chart.rows, { x1: 0, x2: "value", y1: (_, i) => i - 0.07, y2: (_, i) => i + 0.2, fill: of, fillOpacity: 0.3 }) : null,
       Plot.dot(dots, { x: "x", y: "y", r: 2.2, fill: colour, fillOpacity: 0.4 }),
       Plot.link(ends, { x1: (row) => inside(row.interval[0], domain[0]), x2: (row) => inside(row.interval[1], domain[1]), y1: (row) => names.indexOf(row.name) + (bars ? 0.065 : 0.24), y2: (row) => names.indexOf(row.name) + (bars ? 0.065 : 0.24), stroke: of, strokeWidth: 2 }),
       Plot.dot(bars ? ends : chart.rows, { x: "value", y: (row) => names.indexOf(row.name) + (bars ? 0.065 : 0.24), r: 4, fill: of }),
@@ -213,7 +214,7 @@ const sweepTimes = (chart, width) => {
       legs.map(([leg]) => (chart.curves?.[leg] ? Plot.line(chart.curves[leg], { stroke: COLOURS[leg], strokeWidth: 1.5 }) : null)),
       legs.map(([leg, each]) => Plot.ruleX(each.filter((point) => point[2] !== null), { x: "0", y1: "2", y2: "3", stroke: COLOURS[leg], strokeWidth: 2 })),
       legs.map(([leg, each]) => Plot.dot(each, { x: "0", y: "1", r: 3.5, fill: COLOURS[leg], symbol: leg === "cpu" ? "square" : "circle", title: (point) => `${leg.toUpperCase()}, ${chart.parameter} = ${point[0]}: ${point[1]} ${chart.unit}` })),
-      legs.map(([leg, each]) => Plot.text(each.slice(-1), { x: "0", y: "1", text: () => leg.toUpperCase(), fill: COLOURS[leg], fontWeight: 600, textAnchor: "end", dx: -8, dy: leg === "cpu" ? -10 : 15, ...HALO, fill: COLOURS[leg] })),
+      legs.map(([leg, each]) => Plot.text(each.slice(-1), { x: "0", y: "1", text: () => leg.toUpperCase(), fontWeight: 600, textAnchor: "end", dx: -8, dy: leg === "cpu" ? -10 : 15, ...HALO, fill: COLOURS[leg] })),
     ].flat().filter(Boolean),
   });
 };
