@@ -66,12 +66,19 @@ def content_of(document: Mapping[str, Any]) -> Content:
     identity, state = facts_of(found, "identity"), facts_of(found, "state")
     stand = Counter(standing(each.profile) for each in found)
     told = history_of(document, found)
+    kin: dict[str, list[Workload]] = {}
+    for each in found:
+        kin.setdefault(each.test, []).append(each)
     lacking = (document.get("history") or {}).get("unavailable", "")
     data = {
         "runs": runs_of(document) if told else [],
         "lacking": lacking,
         "workloads": [
-            {**opened(each, identity, state), "history": told.get((each.test, each.profile.name), [])} for each in found
+            {
+                **opened(each, identity, state, kin[each.test]),
+                "history": told.get((each.test, each.profile.name), []),
+            }
+            for each in found
         ],
     }
     source: Mapping[str, Any] = document.get("source") or {}

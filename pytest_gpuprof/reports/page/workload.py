@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from pytest_gpuprof.budgets.kinds import KINDS
@@ -27,12 +27,13 @@ _RATES: Final = ("flop_rate", "bandwidth", "intensity", "flops_per_joule", "ener
 _UNASKED: Final = "not asked for"
 
 
-def opened(workload: Workload, identity: Facts, state: Facts) -> dict[str, Any]:
+def opened(workload: Workload, identity: Facts, state: Facts, kin: Sequence[Workload] = ()) -> dict[str, Any]:
     """Return what the page shows of a workload beyond its row.
 
     Args:
         workload: the workload.
         identity, state: what the run's facts are: those that are the same for all are not told again.
+        kin: the other workloads of its test.
     """
     profile = workload.profile
     return without_empty(
@@ -50,7 +51,7 @@ def opened(workload: Workload, identity: Facts, state: Facts) -> dict[str, Any]:
             "identity": _varying(profile.environment.identity, identity),
             "state": _varying(profile.environment.state, state),
             "stopped": profile.stop_reason,
-            "charts": charts_of(workload),
+            "charts": charts_of(workload, kin),
         }
     )
 
@@ -118,6 +119,9 @@ def _missing(profile: Profile) -> list[list[str]]:
         reading = profile.ratio(kind.figure) if kind.leg is None else _of_leg(profile, kind.leg, kind.figure)
         if reading.value is None and reading.cause != _UNASKED and "does not declare" not in reading.reason:
             found.setdefault(reading.reason, {})[name] = None
+    legs = (profile.cpu, profile.gpu, profile.reference)
+    if any(leg.reading("wall_time").value is not None and not leg.rounds for leg in legs):
+        found["their samples were pruned from the store"] = {"Rounds": None}
     return [[", ".join(names), reason] for reason, names in found.items()]
 
 

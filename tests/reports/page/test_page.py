@@ -228,6 +228,18 @@ def test_what_could_not_be_judged_is_counted_apart() -> None:
     assert "</svg>not enforced</dt><dd>4</dd>" in text
 
 
+def test_rounds_that_were_pruned_are_missing() -> None:
+    """Their charts are not there, and the page says why."""
+    made = record()
+    for leg in made["legs"].values():
+        if leg["rounds"]:
+            leg["readings"]["wall_time"] = {"value": 1e-3, "interval": None, "quality": "measured", "gain_error": 0.0}
+            leg["rounds"] = []
+    for given, reasons in ((record(), []), (made, [["Rounds", "their samples were pruned from the store"]])):
+        (workload,) = data_of(page_text(document(given)))["workloads"]
+        assert [each for each in workload.get("missing", []) if each[0] == "Rounds"] == reasons
+
+
 def test_an_empty_run_has_a_page() -> None:
     """It says that there is nothing."""
     text = page_text(run_of([]))
