@@ -20,7 +20,12 @@ const drawn = (alt, width, options) => {
 const HALO = { stroke: "var(--panel)", strokeWidth: 5, fill: "currentColor" };
 
 // What is said of a chart to those who do not see it.
-const told = (rows) => rows.map((row) => `${row.name} ${row.text}${row.words ? `, ${row.words}` : ""}`).join("; ");
+const told = (rows) => rows.map((row) => `${row.name} ${row.text}${also(row.words)}`).join("; ");
+
+const also = (words) => (words ? `, ${words}` : "");
+
+// Which rounds the clock was low in, in words; nothing where nobody knows.
+const lowIn = (slow) => (slow?.length ? `; low clock in round${slow.length > 1 ? "s" : ""} ${slow.map((place) => place + 1).join(", ")}` : "");
 
 const GRID = { stroke: "currentColor", strokeOpacity: 0.1 };
 
@@ -72,6 +77,8 @@ const times = (chart, width) => {
 
 // -- over rounds: how far each sample lies from its own leg's median --
 
+const percent = (part) => `${part > 0 ? "+" : part < 0 ? "−" : ""}${Plot.format(".3~g")(Math.abs(part))}%`;
+
 const rounds = (chart, width) => {
   const shown = chart.lanes.filter((lane) => lane.rounds.length > 1);
   const slow = chart.clock?.slow ?? [];
@@ -80,7 +87,8 @@ const rounds = (chart, width) => {
   const lines = shown.flatMap((lane) => lane.medians.map((part, place) => ({ x: of(lane, place), y: part * lane.step * 100, lane })));
   const last = Math.max(...lines.map((each) => each.x));
   const bands = slow.map((place) => ({ x1: place + 0.5, x2: place + 1.5 }));
-  return drawn(`time over rounds, as the difference from each leg's median; ${slow.length} rounds at a low clock`, width, {
+  const reach = shown.map((lane) => [lane, ...[Math.min, Math.max].map((end) => percent(end(...lane.rounds.flat()) * lane.step * 100))]);
+  return drawn(`time over rounds, as the difference from each leg's median: ${reach.map(([lane, low, high]) => `${lane.name} ${low} to ${high}${also(lane.words)}`).join("; ")}${lowIn(slow)}`, width, {
     height: 200,
     marginLeft: 44,
     x: { domain: [0.5, last + 0.5] },
@@ -89,7 +97,7 @@ const rounds = (chart, width) => {
       Plot.rect(bands, { x1: "x1", x2: "x2", fill: SLOW, fillOpacity: 0.2 }),
       Plot.text(bands.slice(0, 1), { x: (each) => (each.x1 + each.x2) / 2, frameAnchor: "top", text: () => "low clock", fill: SLOW, fontWeight: 600, dy: -6, textAnchor: "middle" }),
       Plot.gridY({ ...GRID, ticks: 5 }),
-      Plot.axisY({ label: null, tickSize: 0, ticks: 5, tickFormat: (each) => `${each > 0 ? "+" : each < 0 ? "−" : ""}${Math.abs(each)}%` }),
+      Plot.axisY({ label: null, tickSize: 0, ticks: 5, tickFormat: percent }),
       Plot.axisX({ label: null, tickSize: 0, ticks: Math.min(last, 8), tickFormat: (each) => (Number.isInteger(each) ? String(each) : "") }),
       Plot.ruleY([0], { strokeOpacity: 0.35 }),
       Plot.dot(dots, { x: "x", y: "y", r: 1.8, symbol: (each) => SYMBOLS[each.lane.name], fill: (each) => COLOURS[each.lane.leg], fillOpacity: 0.4 }),
@@ -100,7 +108,7 @@ const rounds = (chart, width) => {
 
 const clock = (chart, width) => {
   const points = chart.values.map((y, place) => ({ x: (chart.at?.[place] ?? place) + 1, y, slow: (chart.slow ?? []).includes(chart.at?.[place] ?? place) }));
-  return drawn(`clock over rounds in ${chart.unit}`, width, {
+  return drawn(`clock over rounds: ${Math.min(...chart.values)} to ${Math.max(...chart.values)} ${chart.unit}${also(chart.words)}${lowIn(chart.slow)}`, width, {
     height: 78,
     marginLeft: 44,
     marginTop: 8,
@@ -199,7 +207,7 @@ const sweepTimes = (chart, width) => {
   const legs = Object.entries(chart.legs);
   const points = legs.flatMap(([, each]) => each);
   const every = [...points.flatMap((each) => each.slice(1)), ...Object.values(chart.curves ?? {}).flatMap((each) => (each ?? []).map((point) => point[1]))];
-  return drawn(`time over ${chart.parameter}; ${chart.told}`, width, {
+  return drawn(`time over ${chart.parameter}; ${chart.told}${also(chart.words)}`, width, {
     height: 260,
     marginLeft: 48,
     marginBottom: 42,
@@ -220,7 +228,7 @@ const sweepTimes = (chart, width) => {
 };
 
 const sweepSpeedup = (chart, width) =>
-  drawn(`speedup over ${chart.parameter}; ${chart.told}`, width, {
+  drawn(`speedup over ${chart.parameter}; ${chart.told}${also(chart.speedup_words)}`, width, {
     height: 260,
     marginLeft: 48,
     marginBottom: 42,

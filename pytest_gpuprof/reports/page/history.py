@@ -13,7 +13,7 @@ from pytest_gpuprof.budgets.kinds import kinds_by_figure
 from pytest_gpuprof.core.errors import StoreError, Unavailable
 from pytest_gpuprof.reports.comparison import share
 from pytest_gpuprof.reports.page.telling import Apart, Scale, quantity, without_empty
-from pytest_gpuprof.reports.trend import steps
+from pytest_gpuprof.reports.trend import LEAST_RUNS, steps
 from pytest_gpuprof.reports.workloads import Workload, test_of
 from pytest_gpuprof.storage.conditions import conditions_of, key_of
 
@@ -114,8 +114,8 @@ def history_of(document: Mapping[str, Any], found: Sequence[Workload]) -> dict[t
             now = {shown.name: shown.figure.value for shown in workload.figures}
             words = {shown.name: ", ".join(shown.words) for shown in workload.figures}
             this = _Point(len(earlier), key_of(conditions), str(conditions.get("device", "")), now)
-            charts = [(name, _chart(name, [*points[called], this])) for name in _figures(now)]
-            drawn[called] = [without_empty({**chart, "words": words[name]}) for name, chart in charts if chart]
+            charts = [_chart(name, [*points[called], this], words[name]) for name in _figures(now)]
+            drawn[called] = [chart for chart in charts if chart]
     return drawn
 
 
@@ -123,7 +123,7 @@ def _figures(now: Mapping[str, float]) -> list[str]:
     return [name for name in FIGURES if name in now and not (name == "cpu_time" and "gpu_time" in now)]
 
 
-def _chart(name: str, series: Sequence[_Point]) -> dict[str, Any] | None:
+def _chart(name: str, series: Sequence[_Point], words: str) -> dict[str, Any] | None:
     """Return one figure over runs: those under this run's conditions, the others apart, and where its level changed."""
     this = series[-1]
     measured = [(each, each.values[name]) for each in series if name in each.values]
@@ -148,7 +148,11 @@ def _chart(name: str, series: Sequence[_Point]) -> dict[str, Any] | None:
     now = this.values[name]
     near = Apart(now, [value for _, value in measured])
     at = [each.place for each, _ in measured]
-    elsewhere = list(dict.fromkeys(each.device for each in others if each.device != this.device))
+    elsewhere = ", ".join(dict.fromkeys(each.device for each in others if each.device != this.device))
+    said = told or (["no change of the level"] if len(same) >= 2 * LEAST_RUNS and not problem else [])
+    if others:
+        said = [*said, f"{len(others)} under other conditions{f': {elsewhere}' if elsewhere else ''}"]
+    with_words = f", {words}" if words else ""
     return without_empty(
         {
             "title": kind.title,
@@ -160,11 +164,13 @@ def _chart(name: str, series: Sequence[_Point]) -> dict[str, Any] | None:
             "step": near.step,
             "others": [each.place for each in others],
             "on": [each.device for each in others] if elsewhere else [],
-            "elsewhere": ", ".join(elsewhere),
+            "elsewhere": elsewhere,
             "levels": [[same[edges[i]][0], same[edges[i + 1] - 1][0], scale(level)] for i, level in enumerate(levels)],
             "changes": [[same[step.index][0], text] for step, text in zip(changes, told, strict=True)],
             "problem": problem,
-            "alt": f"{kind.title} over {len(measured)} runs, now {quantity(now, kind.unit)}; "
-            f"{'; '.join(told) or 'no change of the level'}",
+            "words": words,
+            "alt": "; ".join(
+                [f"{kind.title} over {len(measured)} runs, now {quantity(now, kind.unit)}{with_words}", *said]
+            ),
         }
     )

@@ -123,3 +123,15 @@ def test_a_run_on_a_stand_in_carries_its_word(store: Store) -> None:
     chart, *_ = next(iter(history_of(now, workloads(now)).values()))
     assert (chart["others"], chart["on"]) == ([0], ["Simulated GPU (simulated)"])
     assert chart["elsewhere"] == "Simulated GPU (simulated)"
+    assert chart["alt"].endswith("; 1 under other conditions: Simulated GPU (simulated)")
+
+
+def test_the_text_of_a_chart_tells_what_was_looked_for(store: Store) -> None:
+    """Among two runs nobody looks for a level; words stand beside the figure here too."""
+    for number in range(7):
+        store.add(run(number))
+        if number in (0, 6):
+            now = with_history(run(number + 1), store)
+            time, speedup, *_ = next(iter(history_of(now, workloads(now)).values()))
+            assert ("no change of the level" in time["alt"]) is (number == 6)
+            assert "derived" in speedup["alt"]
