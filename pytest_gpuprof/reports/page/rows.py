@@ -93,7 +93,7 @@ def _kind(figure: str) -> str:
 
 
 def _head(title: str, kind: str) -> Markup:
-    return tag("th", tag("button", title, type="button"), class_=kind, scope="col")
+    return tag("th", tag("button", title, type="button", disabled=""), class_=kind, scope="col")
 
 
 def _row(
@@ -131,7 +131,15 @@ def _name(workload: Workload) -> tuple[Markup, ...]:
     title = name or workload.profile.name
     more = workload.profile.name if workload.many and name else ""
     return (
-        tag("button", title, tag("i", more) if more else None, type="button", class_="open", aria_expanded="false"),
+        tag(
+            "button",
+            title,
+            tag("i", more) if more else None,
+            type="button",
+            class_="open",
+            aria_expanded="false",
+            disabled="",  # until the program is there that opens it
+        ),
         tag("small", folder) if folder else joined(),
     )
 

@@ -320,6 +320,8 @@ def test_without_the_program_the_table_is_read(visit: Open) -> None:
     assert page.locator("noscript p, .banner").first.is_visible()
     assert len(page.locator("tbody tr[data-n]").all()) == WORKLOADS
     assert not page.locator(".controls").is_visible()
+    assert page.locator("#workloads button:enabled").count() == 0
+    assert page.locator("tr.missed .w p").first.evaluate("(each) => getComputedStyle(each).webkitLineClamp") == "none"
 
 
 def test_a_checker_of_accessibility_finds_nothing(browser: Browser, files: dict[str, Path]) -> None:

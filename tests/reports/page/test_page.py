@@ -199,6 +199,10 @@ def test_the_table_can_be_read_without_the_program() -> None:
     ):
         assert told in cells, told
     assert "<noscript>" in text
+    buttons = [attributes for attributes, _ in elements(page_text(document(made)), "button") if "id" not in attributes]
+    table = [each for each in buttons if "data-show" not in each]
+    assert table
+    assert all("disabled" in each for each in table)
 
 
 def test_a_failed_test_whose_budgets_are_met_is_no_plain_success() -> None:
