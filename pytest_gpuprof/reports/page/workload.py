@@ -62,16 +62,10 @@ def _location(workload: Workload) -> str:
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
-    unit = KINDS[verdict.budget].unit if verdict.budget in KINDS else ""
-    reference = verdict.metric.replace("_", " ")
     return without_empty(
         {
             "outcome": verdict.outcome,
-            "budget": f"{verdict.budget}{f' of {reference}' if reference else ''}",
             "sentence": verdict.sentence,
-            "limit": "" if verdict.limit is None else quantity(verdict.limit, unit),
-            "observed": "" if verdict.observed is None else quantity(verdict.observed, unit),
-            "interval": interval_text(verdict.interval, unit),
             "headroom": headroom_text(verdict),
             "watched": not verdict.enforce and verdict.outcome != "not enforced",
         }

@@ -17,7 +17,7 @@ from pytest_gpuprof.storage.codec import record_of
 
 from ...budgets.profiles import CARD, leg_of, profile_of
 from ..documents import document, verdict
-from .made import LOW_HZ, swept, one, run_of
+from .made import LOW_HZ, one, run_of, swept
 
 
 def workload(**parts: Any) -> Workload:
@@ -37,6 +37,15 @@ def test_the_times_are_those_of_the_rounds() -> None:
     assert lane["value"] == pytest.approx(statistics.median(map(statistics.median, samples)) * 1e3)
     box = [lane["value"] * (1 + part * lane["step"]) for part in lane["box"]]
     assert (box[0], box[4]) == pytest.approx((every[0] * 1e3, every[-1] * 1e3), rel=lane["step"])
+
+
+def test_dots_are_not_drawn_in_a_comb() -> None:
+    """Samples that differ by less than any chart shows otherwise are still apart."""
+    samples = [1 + each * 1e-5 for each in range(20)]
+    rounds = tuple(Round(n, 0, 1, {"wall_time": (each,)}) for n, each in enumerate(samples))
+    (lane,) = charts_of(workload(gpu=Measurement("gpu", CARD, rounds)))["times"]["lanes"]
+    assert len({part for each in lane["rounds"] for part in each}) == len(samples)
+    assert max(abs(part) for each in lane["rounds"] for part in each) <= 210
 
 
 def test_legs_that_differ_widely_are_drawn_on_a_logarithmic_axis() -> None:
