@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from pytest_gpuprof.budgets.kinds import KINDS, Kind, figure_name
 from pytest_gpuprof.core.profile import Profile
-from pytest_gpuprof.core.results import Measurement, Verdict
+from pytest_gpuprof.core.results import Measurement
 from pytest_gpuprof.meters.conditions import slow_rounds
+from pytest_gpuprof.reports.page.limits import limits_of
 from pytest_gpuprof.reports.page.roofline import roofline
 from pytest_gpuprof.reports.page.sweep import sweep
 from pytest_gpuprof.reports.page.telling import (
@@ -82,16 +83,6 @@ def charts_of(workload: Workload, kin: Sequence[Workload] = ()) -> dict[str, Cha
         "sweep": lambda: sweep(profile.scaling, stand_in),
     }
     return {name: chart for name, make in makers.items() if (chart := make())}
-
-
-def limits_of(profile: Profile, figure: str) -> list[tuple[float, str, str]]:
-    """Return the limits on a figure, as far as one applied here: each with its text, and the statistic it is on."""
-    written = profile.budgets if len(profile.budgets) == len(profile.verdicts) else [{}] * len(profile.verdicts)
-    return [
-        (verdict.limit, _limit_text(verdict, stat), stat)
-        for verdict, stat in zip(profile.verdicts, (str(each.get("stat") or "median") for each in written), strict=True)
-        if verdict.limit is not None and not verdict.metric and verdict.budget[len("min_") :] == figure
-    ]
 
 
 # -- time ---------------------------------------------------------------------------------------------------------
@@ -221,13 +212,6 @@ def _ratio(profile: Profile, shown: ShownFigure) -> Chart:
 
 def _title(figure: str) -> str:
     return KINDS[f"min_{figure}"].title
-
-
-def _limit_text(verdict: Verdict, stat: str) -> str:
-    kind = KINDS.get(verdict.budget)
-    notes = ["" if stat == "median" else stat, "" if verdict.enforce else "not enforced"]
-    told = ", ".join(filter(None, notes))
-    return f"{verdict.budget} {quantity(verdict.limit or 0.0, kind.unit if kind else '')}{f' ({told})' if told else ''}"
 
 
 # -- memory and energy --------------------------------------------------------------------------------------------
