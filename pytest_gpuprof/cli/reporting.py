@@ -62,6 +62,8 @@ def _report(chosen: argparse.Namespace) -> int:
         document["records"] = [each for each in document["records"] if is_wanted(f"{each['test']} {each['name']}")]
         if not document["records"]:
             raise Unavailable(f"{run.label} has no record that is meant; give a wider -k, or name another run")
+        if chosen.selection:  # what was told of the whole run is not true of a part of it
+            document = {name: part for name, part in document.items() if name not in ("counts", "comparison")}
         try:
             document = with_history(document, _store(runs, chosen))
         except StoreError as error:  # an exported run is shown all the same

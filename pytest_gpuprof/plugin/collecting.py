@@ -188,7 +188,7 @@ class Collected:
 
         document = self.document()
         if self._settings.store == NOWHERE:
-            return document
+            return with_history(document, None)
         try:
             store = Store.existing(self._settings.store, self._root)
         except StoreError as error:

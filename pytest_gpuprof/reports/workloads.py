@@ -17,7 +17,7 @@ from pytest_gpuprof.core.results import Measurement
 from pytest_gpuprof.reports.rows import Row
 from pytest_gpuprof.storage.codec import profile_from
 
-__all__ = ["ShownFigure", "Workload", "measurement_of", "stand_in_of", "workloads"]
+__all__ = ["ShownFigure", "Workload", "measurement_of", "stand_in_of", "test_of", "workloads"]
 
 _GROUP = re.compile(r"@[^\]@:]*$")
 """What xdist's loadgroup appends to a node id: the same test without xdist does not have it."""
@@ -124,6 +124,15 @@ def _figure(stored: Mapping[str, Any]) -> Figure:
     )
 
 
+def test_of(node_id: str) -> str:
+    """Return a test's node id without what xdist appends.
+
+    >>> test_of("test_a.py::test_a[1]@slow")
+    'test_a.py::test_a[1]'
+    """
+    return _GROUP.sub("", node_id)
+
+
 def workloads(document: Mapping[str, Any]) -> list[Workload]:
     """Return the workloads of a run in their order; of a test that was repeated, what its last attempt measured.
 
@@ -132,7 +141,7 @@ def workloads(document: Mapping[str, Any]) -> list[Workload]:
     """
     last: dict[tuple[str, str], Mapping[str, Any]] = {}
     for record in document["records"]:
-        key = _GROUP.sub("", record["test"]), record["name"]
+        key = test_of(record["test"]), record["name"]
         if key not in last or record["attempt"] >= last[key]["attempt"]:
             last[key] = record
     tests = [test for test, _ in last]

@@ -216,6 +216,7 @@ class Store:
         branch: str | None = None,
         commit: str | None = None,
         before: RunInfo | None = None,
+        until: str | None = None,
     ) -> list[RunInfo]:
         """Return the runs, the newest first.
 
@@ -224,6 +225,7 @@ class Store:
             branch: only those on this branch.
             commit: only those of the commits that begin like this.
             before: only those that began before this one.
+            until: only those that began at this time or before, as ``YYYY-MM-DDThh:mm:ssZ``.
 
         Raises:
             StoreError: if the store cannot be read.
@@ -236,6 +238,8 @@ class Store:
         if before is not None:
             earlier = (runs.c.created == before.created) & (runs.c.number < before.number)
             wanted.append((runs.c.created < before.created) | earlier)
+        if until is not None:
+            wanted.append(runs.c.created <= until)
         return self._runs(*wanted, limit=limit)
 
     def resolve(self, ref: str) -> list[RunInfo]:

@@ -42,11 +42,26 @@ def test_another_run_some_workloads_and_standard_output(history: History, comman
     assert not Path("gpuprof-report.html").exists()
 
 
+def test_the_head_counts_what_is_shown(history: History, command: Command) -> None:
+    """Of a part of a run it tells nothing that is true of the whole only."""
+    made = history.document(["t.py::test_a", "t.py::test_b"], budget="max_gpu_time")
+    told = {"reference": "before.json", "changes": {"same": 2}, "gone": []}
+    whole = {**made, "comparison": told, "counts": {**made["counts"], "met": 2}}
+    Path("run.json").write_text(json.dumps(whole), encoding="utf-8")
+    assert command("report", "run.json", "-o", "-") == 0
+    assert "compared with before.json" in command.out
+    assert "</svg>met</dt><dd>2</dd>" in command.out
+    assert command("report", "run.json", "-k", "test_b", "-o", "-") == 0
+    assert "compared with" not in command.out
+    assert "</svg>met</dt><dd>1</dd>" in command.out
+
+
 def test_an_exported_run_needs_no_store(history: History, command: Command) -> None:
-    """It has no history then."""
+    """It has no history then, and says so."""
     Path("run.json").write_text(json.dumps(history.document()), encoding="utf-8")
     assert command("report", "run.json", "--output", "sub/page.html") == 0
     assert "test_a" in page("sub/page.html")
+    assert "there is no store with earlier runs" in page("sub/page.html")
     assert not Path(".gpuprof").exists()
 
 

@@ -25,7 +25,7 @@ def test_a_run_writes_its_page_and_says_where(runs: Runs) -> None:
 
 
 def test_the_next_page_shows_the_run_before(runs: Runs) -> None:
-    """As the store has it; without a store there is no history, and no error."""
+    """As the store has it; without a store there is no history, and the page says why."""
     runs(ONE, HTML)
     assert '"this run' not in page(runs)
     runs(ONE, HTML)
@@ -34,6 +34,7 @@ def test_the_next_page_shows_the_run_before(runs: Runs) -> None:
     assert '"run 2' not in page(runs)
     runs(ONE, HTML, "--gpu-profile-store=none")
     assert '"this run' not in page(runs)
+    assert "there is no store with earlier runs" in page(runs)
 
 
 def test_a_store_that_cannot_be_read_costs_the_history_only(runs: Runs) -> None:

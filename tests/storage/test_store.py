@@ -155,6 +155,7 @@ def test_runs_are_listed_the_newest_first(store: Store, document: Make) -> None:
     assert [info.id for info in store.runs(limit=2)] == [made[3]["id"], made[2]["id"]]
     newest = store.runs()[1]
     assert [info.id for info in store.runs(before=newest)] == [made[1]["id"], made[0]["id"]]
+    assert [info.id for info in store.runs(until=newest.created)] == [made[n]["id"] for n in (2, 1, 0)]
 
 
 def test_runs_of_a_branch_or_a_commit(store: Store, document: Make) -> None:

@@ -20,7 +20,12 @@ const drawn = (alt, width, options) => {
 const HALO = { stroke: "var(--panel)", strokeWidth: 5, fill: "currentColor" };
 
 // What is said of a chart to those who do not see it.
-const told = (rows) => rows.map((row) => `${row.name} ${row.text}${row.words ? `, ${row.words}` : ""}`).join("; ");
+const told = (rows) => rows.map((row) => `${row.name} ${row.text}${also(row.words)}`).join("; ");
+
+const also = (words) => (words ? `, ${words}` : "");
+
+// Which rounds the clock was low in, in words; nothing where nobody knows.
+const lowIn = (slow) => (slow?.length ? `; low clock in round${slow.length > 1 ? "s" : ""} ${slow.map((place) => place + 1).join(", ")}` : "");
 
 const GRID = { stroke: "currentColor", strokeOpacity: 0.1 };
 
@@ -72,6 +77,8 @@ const times = (chart, width) => {
 
 // -- over rounds: how far each sample lies from its own leg's median --
 
+const percent = (part) => `${part > 0 ? "+" : part < 0 ? "−" : ""}${Plot.format(".3~g")(Math.abs(part))}%`;
+
 const rounds = (chart, width) => {
   const shown = chart.lanes.filter((lane) => lane.rounds.length > 1);
   const slow = chart.clock?.slow ?? [];
@@ -80,7 +87,8 @@ const rounds = (chart, width) => {
   const lines = shown.flatMap((lane) => lane.medians.map((part, place) => ({ x: of(lane, place), y: part * lane.step * 100, lane })));
   const last = Math.max(...lines.map((each) => each.x));
   const bands = slow.map((place) => ({ x1: place + 0.5, x2: place + 1.5 }));
-  return drawn(`time over rounds, as the difference from each leg's median; ${slow.length} rounds at a low clock`, width, {
+  const reach = shown.map((lane) => [lane, ...[Math.min, Math.max].map((end) => percent(end(...lane.rounds.flat()) * lane.step * 100))]);
+  return drawn(`time over rounds, as the difference from each leg's median: ${reach.map(([lane, low, high]) => `${lane.name} ${low} to ${high}${also(lane.words)}`).join("; ")}${lowIn(slow)}`, width, {
     height: 200,
     marginLeft: 44,
     x: { domain: [0.5, last + 0.5] },
@@ -89,7 +97,7 @@ const rounds = (chart, width) => {
       Plot.rect(bands, { x1: "x1", x2: "x2", fill: SLOW, fillOpacity: 0.2 }),
       Plot.text(bands.slice(0, 1), { x: (each) => (each.x1 + each.x2) / 2, frameAnchor: "top", text: () => "low clock", fill: SLOW, fontWeight: 600, dy: -6, textAnchor: "middle" }),
       Plot.gridY({ ...GRID, ticks: 5 }),
-      Plot.axisY({ label: null, tickSize: 0, ticks: 5, tickFormat: (each) => `${each > 0 ? "+" : each < 0 ? "−" : ""}${Math.abs(each)}%` }),
+      Plot.axisY({ label: null, tickSize: 0, ticks: 5, tickFormat: percent }),
       Plot.axisX({ label: null, tickSize: 0, ticks: Math.min(last, 8), tickFormat: (each) => (Number.isInteger(each) ? String(each) : "") }),
       Plot.ruleY([0], { strokeOpacity: 0.35 }),
       Plot.dot(dots, { x: "x", y: "y", r: 1.8, symbol: (each) => SYMBOLS[each.lane.name], fill: (each) => COLOURS[each.lane.leg], fillOpacity: 0.4 }),
@@ -100,7 +108,7 @@ const rounds = (chart, width) => {
 
 const clock = (chart, width) => {
   const points = chart.values.map((y, place) => ({ x: (chart.at?.[place] ?? place) + 1, y, slow: (chart.slow ?? []).includes(chart.at?.[place] ?? place) }));
-  return drawn(`clock over rounds in ${chart.unit}`, width, {
+  return drawn(`clock over rounds: ${Math.min(...chart.values)} to ${Math.max(...chart.values)} ${chart.unit}${also(chart.words)}${lowIn(chart.slow)}`, width, {
     height: 78,
     marginLeft: 44,
     marginTop: 8,
@@ -141,7 +149,8 @@ const rows = (chart, width, { bars, colour, log = false, one = false }) => {
     marks: [
       ...axisX(log, width),
       one ? Plot.ruleX([1], { strokeOpacity: 0.5, strokeDasharray: "3 3" }) : null,
-      bars ? Plot.rect(chart.rows, { x1: domain[0], x2: "value", y1: (_, i) => i - 0.07, y2: (_, i) => i + 0.2, fill: of, fillOpacity: 0.3 }) : null,
+      bars ? Plot.ruleX([0], { strokeOpacity: 0.35 }) : null, // net of idling, an energy may be below nothing
+      bars ? Plot.rect(chart.rows, { x1: 0, x2: "value", y1: (_, i) => i - 0.07, y2: (_, i) => i + 0.2, fill: of, fillOpacity: 0.3 }) : null,
       Plot.dot(dots, { x: "x", y: "y", r: 2.2, fill: colour, fillOpacity: 0.4 }),
       Plot.link(ends, { x1: (row) => inside(row.interval[0], domain[0]), x2: (row) => inside(row.interval[1], domain[1]), y1: (row) => names.indexOf(row.name) + (bars ? 0.065 : 0.24), y2: (row) => names.indexOf(row.name) + (bars ? 0.065 : 0.24), stroke: of, strokeWidth: 2 }),
       Plot.dot(bars ? ends : chart.rows, { x: "value", y: (row) => names.indexOf(row.name) + (bars ? 0.065 : 0.24), r: 4, fill: of }),
@@ -198,7 +207,7 @@ const sweepTimes = (chart, width) => {
   const legs = Object.entries(chart.legs);
   const points = legs.flatMap(([, each]) => each);
   const every = [...points.flatMap((each) => each.slice(1)), ...Object.values(chart.curves ?? {}).flatMap((each) => (each ?? []).map((point) => point[1]))];
-  return drawn(`time over ${chart.parameter}; ${chart.told}`, width, {
+  return drawn(`time over ${chart.parameter}; ${chart.told}${also(chart.words)}`, width, {
     height: 260,
     marginLeft: 48,
     marginBottom: 42,
@@ -213,13 +222,13 @@ const sweepTimes = (chart, width) => {
       legs.map(([leg]) => (chart.curves?.[leg] ? Plot.line(chart.curves[leg], { stroke: COLOURS[leg], strokeWidth: 1.5 }) : null)),
       legs.map(([leg, each]) => Plot.ruleX(each.filter((point) => point[2] !== null), { x: "0", y1: "2", y2: "3", stroke: COLOURS[leg], strokeWidth: 2 })),
       legs.map(([leg, each]) => Plot.dot(each, { x: "0", y: "1", r: 3.5, fill: COLOURS[leg], symbol: leg === "cpu" ? "square" : "circle", title: (point) => `${leg.toUpperCase()}, ${chart.parameter} = ${point[0]}: ${point[1]} ${chart.unit}` })),
-      legs.map(([leg, each]) => Plot.text(each.slice(-1), { x: "0", y: "1", text: () => leg.toUpperCase(), fill: COLOURS[leg], fontWeight: 600, textAnchor: "end", dx: -8, dy: leg === "cpu" ? -10 : 15, ...HALO, fill: COLOURS[leg] })),
+      legs.map(([leg, each]) => Plot.text(each.slice(-1), { x: "0", y: "1", text: () => leg.toUpperCase(), fontWeight: 600, textAnchor: "end", dx: -8, dy: leg === "cpu" ? -10 : 15, ...HALO, fill: COLOURS[leg] })),
     ].flat().filter(Boolean),
   });
 };
 
 const sweepSpeedup = (chart, width) =>
-  drawn(`speedup over ${chart.parameter}; ${chart.told}`, width, {
+  drawn(`speedup over ${chart.parameter}; ${chart.told}${also(chart.speedup_words)}`, width, {
     height: 260,
     marginLeft: 48,
     marginBottom: 42,
@@ -242,7 +251,7 @@ const sweepSpeedup = (chart, width) =>
 
 const past = (chart, width, runs) => {
   const every = chart.values.map((part, place) => ({ x: chart.at?.[place] ?? (chart.first ?? 0) + place, y: at(chart, part) }));
-  const foreign = new Set(chart.others ?? []);
+  const foreign = new Map((chart.others ?? []).map((x, place) => [x, chart.on?.[place] ?? ""]));
   const points = every.filter((each) => !foreign.has(each.x));
   const others = every.filter((each) => foreign.has(each.x));
   const named = (x) => `${runs[x][0]}, ${runs[x][1]}${runs[x][2] ? `, ${runs[x][2]}` : ""}`;
@@ -267,7 +276,7 @@ const past = (chart, width, runs) => {
       ]),
       Plot.line(points, { x: "x", y: "y", stroke: "var(--gpu)", strokeOpacity: 0.5 }),
       Plot.dot(points, { x: "x", y: "y", r: (each) => (each.x === last ? 5 : 3), fill: "var(--gpu)", title: (each) => `${named(each.x)}: ${number(each.y)} ${chart.unit}` }),
-      Plot.dot(others, { x: "x", y: "y", r: 3, stroke: "var(--unavailable)", title: (each) => `${named(each.x)}: ${number(each.y)} ${chart.unit}; under other conditions` }),
+      Plot.dot(others, { x: "x", y: "y", r: 3, stroke: "var(--unavailable)", title: (each) => `${named(each.x)}: ${number(each.y)} ${chart.unit}; under other conditions${foreign.get(each.x) ? `: ${foreign.get(each.x)}` : ""}` }),
     ].flat(2),
   });
 };

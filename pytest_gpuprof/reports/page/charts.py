@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from pytest_gpuprof.budgets.kinds import KINDS, Kind, figure_name
 from pytest_gpuprof.core.profile import Profile
-from pytest_gpuprof.core.results import Measurement, Verdict
+from pytest_gpuprof.core.results import Measurement
 from pytest_gpuprof.meters.conditions import slow_rounds
+from pytest_gpuprof.reports.page.limits import limits_of
 from pytest_gpuprof.reports.page.roofline import roofline
 from pytest_gpuprof.reports.page.sweep import sweep
 from pytest_gpuprof.reports.page.telling import (
@@ -24,7 +25,7 @@ from pytest_gpuprof.reports.page.telling import (
     without_empty,
     words_of,
 )
-from pytest_gpuprof.reports.workloads import ShownFigure, Workload, measurement_of
+from pytest_gpuprof.reports.workloads import ShownFigure, Workload, measurement_of, stand_in_of
 from pytest_gpuprof.stats.summary import quantile, summarize
 
 __all__ = ["charts_of"]
@@ -63,27 +64,25 @@ _ENERGY: Final = (
 )
 
 
-def charts_of(workload: Workload) -> dict[str, Chart]:
-    """Return the charts that there is something to draw for, by name."""
+def charts_of(workload: Workload, kin: Sequence[Workload] = ()) -> dict[str, Chart]:
+    """Return the charts that there is something to draw for, by name.
+
+    Args:
+        workload: the workload.
+        kin: the others of its test: a sweep is told with its largest size, and may have been measured at others only.
+    """
     profile = workload.profile
+    devices = [each.profile.gpu.device for each in (workload, *kin)]
+    stand_in = next(filter(None, map(stand_in_of, devices)), "")
     makers: Mapping[str, Callable[[], Chart | None]] = {
         "times": lambda: _times(profile),
         "ratios": lambda: _ratios(workload),
         "memory": lambda: _readings(profile, _MEMORY, "B"),
         "energy": lambda: _energy(profile),
         "roofline": lambda: roofline(profile),
-        "sweep": lambda: sweep(profile.scaling, words_of(profile.ratio("speedup"), profile.gpu)),
+        "sweep": lambda: sweep(profile.scaling, stand_in),
     }
     return {name: chart for name, make in makers.items() if (chart := make())}
-
-
-def limits_of(profile: Profile, figure: str) -> list[Verdict]:
-    """Return the verdicts that limit a figure, as far as a limit applied here."""
-    return [
-        verdict
-        for verdict in profile.verdicts
-        if verdict.limit is not None and not verdict.metric and verdict.budget[len("min_") :] == figure
-    ]
 
 
 # -- time ---------------------------------------------------------------------------------------------------------
@@ -102,13 +101,19 @@ def _times(profile: Profile) -> Chart | None:
     scale = Scale(medians, "s")
     drawn = [_lane(each, leg, metric, title, scale) for each, leg, metric, title in lanes]
     limits = [
-        {"lane": title, "value": scale(verdict.limit), "text": _limit_text(verdict)}
+        (title, limit, text)
         for _, leg, metric, title in lanes
         for kind in KINDS.values()
         if kind.leg == leg and kind.figure == metric
-        for verdict in limits_of(profile, figure_name(kind))
+        for limit, text, stat in limits_of(profile, figure_name(kind))
+        if stat in ("median", "mean")  # a percentile is of single calls, and these are samples of many
     ]
-    chart = {"unit": scale.suffix, "log": is_wide(medians), "lanes": drawn, "limits": limits}
+    chart = {
+        "unit": scale.suffix,
+        "log": is_wide([*medians, *(limit for _, limit, _ in limits)]),
+        "lanes": drawn,
+        "limits": [{"lane": title, "value": scale(limit), "text": text} for title, limit, text in limits],
+    }
     return without_empty({**chart, "clock": _clock(profile)})
 
 
@@ -178,12 +183,12 @@ def _ratios(workload: Workload) -> Chart | None:
         return None
     values = [each.figure.value for name, each in figures.items() if name in _RATIOS]
     limits = [
-        {"row": _title(name), "value": rounded(verdict.limit), "text": _limit_text(verdict), "outcome": verdict.outcome}
+        {"row": _title(name), "value": rounded(limit), "text": text}
         for name in _RATIOS
         if name in figures
-        for verdict in limits_of(profile, name)
+        for limit, text, _ in limits_of(profile, name)
     ]
-    every = [*values, *(verdict.limit or 0.0 for name in _RATIOS for verdict in limits_of(profile, name))]
+    every = [*values, *(limit for name in _RATIOS for limit, *_ in limits_of(profile, name))]
     return without_empty({"rows": rows, "limits": limits, "log": is_wide([*every, 1.0])})
 
 
@@ -207,12 +212,6 @@ def _ratio(profile: Profile, shown: ShownFigure) -> Chart:
 
 def _title(figure: str) -> str:
     return KINDS[f"min_{figure}"].title
-
-
-def _limit_text(verdict: Verdict) -> str:
-    kind = KINDS.get(verdict.budget)
-    watched = "" if verdict.enforce else " (not enforced)"
-    return f"{verdict.budget} {quantity(verdict.limit or 0.0, kind.unit if kind else '')}{watched}"
 
 
 # -- memory and energy --------------------------------------------------------------------------------------------
@@ -248,8 +247,8 @@ def _readings(profile: Profile, wanted: Sequence[tuple[str, str, str]], unit: An
         for leg, _, title, reading in found
     ]
     marks = [
-        {"row": title, "value": scale(verdict.limit), "text": _limit_text(verdict)}
-        for title, verdict in limits
+        {"row": title, "value": scale(limit), "text": text}
+        for title, (limit, text, _) in limits
         if title is not None and title in {row["name"] for row in rows}
     ]
     return without_empty({"unit": scale.suffix, "rows": rows, "limits": marks})

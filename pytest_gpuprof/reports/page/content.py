@@ -66,12 +66,18 @@ def content_of(document: Mapping[str, Any]) -> Content:
     identity, state = facts_of(found, "identity"), facts_of(found, "state")
     stand = Counter(standing(each.profile) for each in found)
     told = history_of(document, found)
+    kin: dict[str, list[Workload]] = {}
+    for each in found:
+        kin.setdefault(each.test, []).append(each)
     lacking = (document.get("history") or {}).get("unavailable", "")
     data = {
         "runs": runs_of(document) if told else [],
         "lacking": lacking,
         "workloads": [
-            {**opened(each, identity, state), "history": told.get((str(each.record["test"]), each.profile.name), [])}
+            {
+                **opened(each, identity, state, kin[each.test]),
+                "history": told.get((each.test, each.profile.name), []),
+            }
             for each in found
         ],
     }
@@ -79,7 +85,7 @@ def content_of(document: Mapping[str, Any]) -> Content:
     return Content(
         title=f"GPU profile of {source.get('project') or 'this project'}",
         about=_about(document, source),
-        counts=document.get("counts") or counts([each.row for each in found], 0),
+        counts=_counts(document, found),
         standings={outcome: stand[outcome] for outcome in OUTCOMES if stand[outcome]},
         banner=_banner(found),
         notes=_notes(found),
@@ -90,6 +96,14 @@ def content_of(document: Mapping[str, Any]) -> Content:
         workloads=found,
         data=data,
     )
+
+
+def _counts(document: Mapping[str, Any], found: Sequence[Workload]) -> dict[str, int]:
+    """Return the budgets by outcome; those that could not be judged apart from those that were not to be, as below."""
+    told = document.get("counts") or counts([each.row for each in found], 0)
+    lacking = sum(verdict.outcome == "unavailable" for each in found for verdict in each.profile.verdicts)
+    rest = max(0, told.get("not enforced", 0) - lacking)
+    return {**told, "unavailable": lacking, "not enforced": rest} if lacking else told
 
 
 def _weight(workload: Workload) -> tuple[int, float]:

@@ -11,7 +11,7 @@ const figure = (title, told, draw, words = "", after = null) => {
       place.replaceChildren(...[draw(width)].flat());
     } catch (error) {
       place.replaceChildren(el("p", {}, `This chart could not be drawn: ${error.message}`));
-      throw error;
+      queueMicrotask(() => { throw error; }); // it is told, and the other charts are drawn all the same
     }
   };
   return made;
@@ -37,17 +37,17 @@ const figuresOf = (workload) => {
       made.push(figure("Over rounds, %", "against each leg’s own median", (width) => [rounds(charts.times, width), ...(clocks?.values ? [el("p", {}, `Clock, ${clocks.unit}${clocks.words ? `, ${clocks.words}` : ""}`), clock(clocks, width)] : [])], "", [legend(lanes), untold ? el("p", {}, untold) : null]));
     }
   }
-  if (charts.ratios) made.push(figure("Speedup, ×", "each round, and the 95% interval", (width) => rows(charts.ratios, width, { colour: "var(--gpu)", log: charts.ratios.log, one: true })));
+  if (charts.ratios) made.push(figure("Speedup, ×", `${charts.ratios.rows.some((row) => row.rounds) ? "each round, and " : ""}the 95% interval`, (width) => rows(charts.ratios, width, { colour: "var(--gpu)", log: charts.ratios.log, one: true })));
   if (charts.memory) made.push(figure(`Memory, ${charts.memory.unit}`, "", (width) => rows(charts.memory, width, { bars: true, colour: "var(--gpu)" })));
   if (charts.energy) made.push(figure(`Energy per call, ${charts.energy.unit}`, "with the 95% interval", (width) => rows(charts.energy, width, { bars: true, colour: "var(--gpu)" }), "", charts.energy.power ? el("p", {}, `Mean power of the board: ${charts.energy.power}`) : null));
   if (charts.roofline && !charts.roofline.unavailable) made.push(figure("Roofline", `${charts.roofline.text}; ${charts.roofline.bound}`, (width) => roofline(charts.roofline, width), charts.roofline.words, charts.roofline.sources ? el("p", {}, `Peaks: ${charts.roofline.sources}`) : null));
   if (charts.sweep) {
     const swept = charts.sweep;
     made.push(figure(`Time over ${swept.parameter}, ${swept.unit}`, swept.told, (width) => sweepTimes(swept, width), swept.words, swept.lacking ? el("p", {}, `${swept.lacking.join("; ")}.`) : null));
-    if (swept.speedups) made.push(figure(`Speedup over ${swept.parameter}, ×`, "", (width) => sweepSpeedup(swept, width), swept.words));
+    if (swept.speedups) made.push(figure(`Speedup over ${swept.parameter}, ×`, "", (width) => sweepSpeedup(swept, width), swept.speedup_words));
   }
   for (const chart of workload.history ?? []) {
-    made.push(figure(`${chart.title[0].toUpperCase()}${chart.title.slice(1)} over runs, ${chart.unit}`, (chart.changes ?? []).map((each) => `${each[1]} since ${data.runs[each[0]][0]}`).join("; "), (width) => past(chart, width, data.runs), chart.words, el("p", {}, [chart.others ? "Open circles were measured under other conditions. " : "", chart.problem ? `${chart.problem}.` : ""].join("").trim())));
+    made.push(figure(`${chart.title[0].toUpperCase()}${chart.title.slice(1)} over runs, ${chart.unit}`, (chart.changes ?? []).map((each) => `${each[1]} since ${data.runs[each[0]][0]}`).join("; "), (width) => past(chart, width, data.runs), chart.words, el("p", {}, [chart.others ? `Open circles were measured under other conditions${chart.elsewhere ? `: ${chart.elsewhere}` : ""}. ` : "", chart.problem ? `${chart.problem}.` : ""].join("").trim())));
   }
   return made;
 };

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_gpuprof.core.environment import Fact
+from pytest_gpuprof.core.environment import DeviceInfo, Fact
 from pytest_gpuprof.core.quantities import format_number, format_quantity
 from pytest_gpuprof.reports.workloads import Workload
 
@@ -101,13 +101,14 @@ def _several(name: str, facts: Sequence[Fact]) -> str:
 
 def devices_of(found: Sequence[Workload]) -> list[Device]:
     """Return the devices, the accelerators first; with the number of workloads that ran on each."""
-    legs = [leg.device for each in found for leg in (each.profile.gpu, each.profile.cpu) if leg.device is not None]
-    seen: dict[tuple[str, str, str], list[object]] = {}
-    for device in legs:
-        seen.setdefault((str(device.id), device.label, device.backend), []).append(device)
+    seen: dict[tuple[str, str, str], tuple[DeviceInfo, set[int]]] = {}
+    for number, each in enumerate(found):
+        for device in (each.profile.gpu.device, each.profile.cpu.device):
+            if device is not None:
+                key = str(device.id), device.label, device.backend
+                seen.setdefault(key, (device, set()))[1].add(number)
     made = []
-    for (name, label, backend), same in seen.items():
-        first = next(each for each in legs if each is same[0])
+    for (name, label, backend), (first, numbers) in seen.items():
         memory = "" if first.memory_bytes is None else format_quantity(first.memory_bytes, "B")
-        made.append(Device(name, label, first.kind, backend, memory, len(same)))
+        made.append(Device(name, label, first.kind, backend, memory, len(numbers)))
     return sorted(made, key=lambda each: each.kind == "cpu")

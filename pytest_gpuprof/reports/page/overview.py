@@ -11,7 +11,7 @@ from pytest_gpuprof.reports.page.rows import icon
 
 __all__ = ["filters", "overview"]
 
-_ORDER = ("missed", "inconclusive", "not enforced", "met")
+_ORDER = ("missed", "inconclusive", "unavailable", "not enforced", "met")
 
 
 def overview(content: Content) -> Markup:

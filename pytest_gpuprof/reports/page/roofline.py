@@ -42,6 +42,7 @@ def roofline(profile: Profile) -> dict[str, Any] | None:
     ridge = flops / moved
     low, high = min(ridge, intensity.value) / _BEYOND, max(ridge, intensity.value) * _BEYOND
     bound = profile.ratio("roofline")
+    words = words_of(rate, profile.gpu)
     time = "device time" if over == "device_flop_rate" else "wall time"
     return without_empty(
         {
@@ -54,9 +55,10 @@ def roofline(profile: Profile) -> dict[str, Any] | None:
             "ceiling": rounded(min(flops, intensity.value * moved)),
             "text": f"{quantity(rate.value, 'FLOP/s')} over {time}, {quantity(intensity.value, 'FLOP/B')}",
             "bound": bound.source,
-            "words": words_of(rate, profile.gpu),
+            "words": words,
             "sources": "; ".join(dict.fromkeys(each.source for each in peaks.values() if each.source)),
-            "alt": f"{quantity(rate.value, 'FLOP/s')} at {quantity(intensity.value, 'FLOP/B')}, {bound.source}",
+            "alt": f"{quantity(rate.value, 'FLOP/s')} at {quantity(intensity.value, 'FLOP/B')}, {bound.source}"
+            f"{f', {words}' if words else ''}",
         }
     )
 

@@ -66,7 +66,7 @@ theme.addEventListener("click", () => {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.closest?.("input, textarea, select");
-  const inTable = body.contains(document.activeElement);
+  const onRow = document.activeElement.matches?.("tr[data-n] .open"); // inside an opened workload arrows scroll
   if (event.key === "Escape") {
     const row = document.activeElement.closest?.("tr[data-n], tr.detail");
     const own = row?.classList.contains("detail") ? row.previousElementSibling : row;
@@ -79,7 +79,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (typing) return;
-  const step = { j: 1, k: -1, ArrowDown: inTable && 1, ArrowUp: inTable && -1 }[event.key];
+  const step = { j: 1, k: -1, ArrowDown: onRow && 1, ArrowUp: onRow && -1 }[event.key];
   if (step) move(step);
   else if (event.key === "/") find.focus();
   else return;
@@ -95,6 +95,8 @@ addEventListener("hashchange", apply);
 
 document.querySelector(".controls").hidden = false;
 theme.hidden = false;
+document.documentElement.classList.add("scripted");
+[...heads, ...rowsOf].flatMap((each) => [...each.querySelectorAll("button")]).forEach((button) => (button.disabled = false));
 apply();
 const first = [...details.keys()][0];
 if (first !== undefined) rowsOf[first].scrollIntoView();

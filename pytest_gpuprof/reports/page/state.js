@@ -5,7 +5,7 @@ const state = { find: "", show: new Set(), sort: null, down: false, open: new Se
 const readState = () => {
   const given = new URLSearchParams(location.hash.slice(1));
   state.find = given.get("find") ?? "";
-  state.show = new Set((given.get("show") ?? "").split(",").filter(Boolean));
+  state.show = new Set((given.get("show") ?? "").split(",").filter((word) => standings.includes(word))); // a link may be of another run
   const sort = Number.parseInt(given.get("sort") ?? "", 10);
   state.sort = sort >= 0 && sort < data.keys.length ? sort : null;
   state.down = given.get("order") === "down";

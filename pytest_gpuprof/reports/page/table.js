@@ -4,7 +4,7 @@ const body = document.querySelector("#workloads > tbody");
 const heads = [...document.querySelectorAll("#workloads > thead th")];
 const rowsOf = [...body.querySelectorAll("tr[data-n]")];
 const details = new Map();
-const nothing = el("tr", { class: "nothing" }, el("td", { colspan: heads.length }, "No workload is meant: loosen the filter."));
+const nothing = el("tr", { class: "nothing" }, el("td", { colspan: heads.length }, rowsOf.length ? "No workload is meant: loosen the filter." : "This run has no record of a workload."));
 
 const texts = rowsOf.map((row, n) => {
   const { key, on } = data.workloads[n];

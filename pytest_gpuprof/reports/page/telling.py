@@ -19,8 +19,8 @@ less than a quarter of the width."""
 _DIGITS = 5
 """Significant digits in the page: no chart shows more, and samples are the most of its size."""
 
-_FINE, _COARSE, _NEAR = 1e-4, 1e-3, 0.02
-"""Steps of 0.01 % where all lie within 2 %, else of 0.1 %: a two-hundredth of the width, or less."""
+_STEPS = 200
+"""In so many steps the range of some values is told: no chart shows more."""
 
 
 def rounded(value: float | None) -> float | int | None:
@@ -42,15 +42,15 @@ class Apart:
         middle: what they are told against.
         values: all of them.
 
-    >>> near = Apart(1.0, [1.002, 0.9999])
-    >>> near.step, near.all([1.002, 0.9999])
-    (0.0001, [20, -1])
+    >>> near = Apart(1.0, [1.03, 0.99])
+    >>> near.step, near.all([1.03, 0.99])
+    (0.0002, [150, -50])
     """
 
     def __init__(self, middle: float, values: Iterable[float]) -> None:
         self._middle = middle
-        farthest = max((abs(value / middle - 1) for value in values), default=0.0)
-        self.step = _FINE if farthest < _NEAR else _COARSE
+        parts = [0.0, *(value / middle - 1 for value in values)]
+        self.step = float(f"{(max(parts) - min(parts)) / _STEPS:.2g}") or 1.0
 
     def all(self, values: Iterable[float]) -> list[int]:
         """Return values in steps from the middle."""

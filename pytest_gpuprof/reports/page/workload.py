@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from pytest_gpuprof.budgets.kinds import KINDS
@@ -27,12 +27,13 @@ _RATES: Final = ("flop_rate", "bandwidth", "intensity", "flops_per_joule", "ener
 _UNASKED: Final = "not asked for"
 
 
-def opened(workload: Workload, identity: Facts, state: Facts) -> dict[str, Any]:
+def opened(workload: Workload, identity: Facts, state: Facts, kin: Sequence[Workload] = ()) -> dict[str, Any]:
     """Return what the page shows of a workload beyond its row.
 
     Args:
         workload: the workload.
         identity, state: what the run's facts are: those that are the same for all are not told again.
+        kin: the other workloads of its test.
     """
     profile = workload.profile
     return without_empty(
@@ -50,7 +51,7 @@ def opened(workload: Workload, identity: Facts, state: Facts) -> dict[str, Any]:
             "identity": _varying(profile.environment.identity, identity),
             "state": _varying(profile.environment.state, state),
             "stopped": profile.stop_reason,
-            "charts": charts_of(workload),
+            "charts": charts_of(workload, kin),
         }
     )
 
@@ -61,16 +62,10 @@ def _location(workload: Workload) -> str:
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
-    unit = KINDS[verdict.budget].unit if verdict.budget in KINDS else ""
-    reference = verdict.metric.replace("_", " ")
     return without_empty(
         {
             "outcome": verdict.outcome,
-            "budget": f"{verdict.budget}{f' of {reference}' if reference else ''}",
             "sentence": verdict.sentence,
-            "limit": "" if verdict.limit is None else quantity(verdict.limit, unit),
-            "observed": "" if verdict.observed is None else quantity(verdict.observed, unit),
-            "interval": interval_text(verdict.interval, unit),
             "headroom": headroom_text(verdict),
             "watched": not verdict.enforce and verdict.outcome != "not enforced",
         }
@@ -118,6 +113,9 @@ def _missing(profile: Profile) -> list[list[str]]:
         reading = profile.ratio(kind.figure) if kind.leg is None else _of_leg(profile, kind.leg, kind.figure)
         if reading.value is None and reading.cause != _UNASKED and "does not declare" not in reading.reason:
             found.setdefault(reading.reason, {})[name] = None
+    legs = (profile.cpu, profile.gpu, profile.reference)
+    if any(leg.reading("wall_time").value is not None and not leg.rounds for leg in legs):
+        found["their samples were pruned from the store"] = {"Rounds": None}
     return [[", ".join(names), reason] for reason, names in found.items()]
 
 

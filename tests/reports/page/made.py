@@ -90,7 +90,7 @@ def _leg(leg: Leg, info: DeviceInfo, rounds: tuple[Round, ...], readings: Mappin
     return Measurement(leg, info, rounds, readings, calls=4000)
 
 
-def _sweep(rng: random.Random) -> dict[str, Any]:
+def swept(rng: random.Random) -> dict[str, Any]:
     """Return a sweep in the form of a record: the GPU has a fixed cost, the CPU grows faster."""
 
     def part(value: float) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def one(
         "location": {"file": "tests/test_it.py", "line": 10 + number},
     }
     if number % 8 == 2 and has_gpu:
-        record["sweep"] = _sweep(rng)
+        record["sweep"] = swept(rng)
     return record
 
 
@@ -240,7 +240,8 @@ def _history(records: Sequence[Mapping[str, Any]], rng: random.Random, runs: int
                 for name, figure in record["figures"].items()
                 if name in ("gpu_time", "speedup", "energy", "cpu_time")
             }
-            rows.append([record["test"], record["name"], key, values])
+            device = "Simulated GPU (simulated)" if place >= 6 else "cpu-backed (OpenCL on the CPU)"
+            rows.append([record["test"], record["name"], key, device, values])
         told.append(
             {
                 "number": 100 + place,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_gpuprof.budgets.budget import Budget
 from pytest_gpuprof.core.results import Caution, Measurement, Reading, Round
 from pytest_gpuprof.reports.page.charts import charts_of
 from pytest_gpuprof.reports.workloads import Workload, workloads
@@ -16,7 +17,7 @@ from pytest_gpuprof.storage.codec import record_of
 
 from ...budgets.profiles import CARD, leg_of, profile_of
 from ..documents import document, verdict
-from .made import LOW_HZ, one, run_of
+from .made import LOW_HZ, one, run_of, swept
 
 
 def workload(**parts: Any) -> Workload:
@@ -38,10 +39,44 @@ def test_the_times_are_those_of_the_rounds() -> None:
     assert (box[0], box[4]) == pytest.approx((every[0] * 1e3, every[-1] * 1e3), rel=lane["step"])
 
 
+def test_dots_are_not_drawn_in_a_comb() -> None:
+    """Samples that differ by less than any chart shows otherwise are still apart."""
+    samples = [1 + each * 1e-5 for each in range(20)]
+    rounds = tuple(Round(n, 0, 1, {"wall_time": (each,)}) for n, each in enumerate(samples))
+    (lane,) = charts_of(workload(gpu=Measurement("gpu", CARD, rounds)))["times"]["lanes"]
+    assert len({part for each in lane["rounds"] for part in each}) == len(samples)
+    assert max(abs(part) for each in lane["rounds"] for part in each) <= 210
+
+
 def test_legs_that_differ_widely_are_drawn_on_a_logarithmic_axis() -> None:
     """From a factor of four on."""
     assert charts_of(workload(cpu=[5.0] * 3, gpu=[1.0] * 3))["times"]["log"] is True
     assert "log" not in charts_of(workload(cpu=[3.0] * 3, gpu=[1.0] * 3))["times"]
+
+
+def test_a_limit_far_away_squeezes_nothing() -> None:
+    """The axis is logarithmic for it as for a leg."""
+    far = (verdict("met", "max_gpu_time", limit=1.0),)
+    assert charts_of(workload(gpu=[5e-3] * 3, verdicts=far))["times"]["log"] is True
+
+
+def test_a_limit_says_which_statistic_it_is_on() -> None:
+    """A percentile is of single calls, and does not stand among samples of many."""
+    budgets = tuple(Budget("max_gpu_time", 2.0, stat=each).as_written for each in ("median", "mean", "p95"))
+    verdicts = tuple(verdict("met", "max_gpu_time", limit=limit) for limit in (2.0, 3.0, 4.0))
+    chart = charts_of(workload(gpu=[1.0] * 3, verdicts=verdicts, budgets=budgets))["times"]
+    assert [each["text"] for each in chart["limits"]] == ["max_gpu_time 2 s", "max_gpu_time 3 s (mean)"]
+
+
+def test_a_sweep_that_was_given_up_at_its_largest_size_keeps_its_words() -> None:
+    """The profiles of its other sizes say what they were measured on."""
+    record = {**one(2, random.Random(2), has_gpu=False), "sweep": swept(random.Random(2))}
+    small = {**one(2, random.Random(2)), "test": record["test"], "name": "small"}
+    for each in record["sweep"]["points"]:
+        for part in ("cpu", "gpu", "speedup"):
+            each[part] |= {"quality": "measured"} if "quality" in each[part] else {}
+    largest, other = workloads(run_of([record, small]))
+    assert charts_of(largest, [largest, other])["sweep"]["words"] == "simulated"
 
 
 def test_of_many_samples_the_extremes_and_the_median_are_drawn() -> None:
@@ -71,7 +106,7 @@ def test_throttling_without_a_clock_per_round_is_told() -> None:
 
 
 def test_a_ratio_has_its_rounds_its_interval_and_its_limits() -> None:
-    """The interval is that of the figure, which the verdicts rest on."""
+    """The interval is that of the figure, over all rounds."""
     limits = (verdict("met", "min_speedup", limit=5.0), verdict("missed", "min_speedup", limit=50.0, enforce=False))
     chart = charts_of(workload(cpu=[20.0, 21.0, 19.0], gpu=[1.0, 1.0, 1.0], verdicts=limits))["ratios"]
     (row,) = chart["rows"]

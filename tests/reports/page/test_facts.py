@@ -52,3 +52,10 @@ def test_devices_are_told_accelerators_first() -> None:
         ("AMD EPYC 9654", "cpu", 2),
         ("Simulated CPU", "cpu", 1),
     ]
+
+
+def test_a_workload_with_both_legs_on_a_device_is_one() -> None:
+    """Workloads are counted, not legs."""
+    made = record("a")
+    made["legs"]["cpu"]["device"] = made["legs"]["gpu"]["device"]
+    assert [each.workloads for each in devices_of(workloads(document(made)))] == [1]

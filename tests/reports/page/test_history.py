@@ -85,4 +85,53 @@ def test_a_first_run_has_no_history(store: Store) -> None:
     store.add(run(1))
     now = with_history(run(1), store)
     assert history_of(now, workloads(now)) == {}
-    assert with_history(run(1), None) == run(1)
+
+
+def test_an_older_run_has_those_before_it(store: Store) -> None:
+    """However many came after it, in the same second too."""
+    for number in range(MOST_RUNS + 5):
+        store.add(run(number))
+    again = {**run(2), "id": "f" * 32}
+    store.add(again)
+    assert [name for name, *_ in runs_of(with_history(run(2), store))][:-1] == ["run 1, 0000000", "run 2, 0000001"]
+    assert len(runs_of(with_history(again, store))) == 4
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "@slow"), ("@slow", "")])
+def test_what_xdist_appends_makes_no_other_workload(store: Store, before: str, after: str) -> None:
+    """A run with groups and one without them are one history."""
+    for number in (1, 2):
+        made = run(number)
+        (each,) = made["records"]  # type: ignore[misc]  # a list
+        each["test"] += before if number == 1 else after
+        store.add(made)
+    now = with_history(made, store)
+    ((chart, *_),) = history_of(now, workloads(now)).values()
+    assert len(chart["values"]) == 2
+
+
+def test_without_a_store_the_page_says_so() -> None:
+    """It has no history, and a reader could take that for a first run."""
+    assert with_history(run(1), None)["history"] == {"unavailable": "there is no store with earlier runs"}
+
+
+def test_a_run_on_a_stand_in_carries_its_word(store: Store) -> None:
+    """Beside its point, and below the chart."""
+    made = record(simulated=True)
+    store.add(document(made, id="1" * 32, created="2026-01-01T07:00:00Z", source={}, machine="0123456789ab"))
+    now = with_history(run(1), store)
+    chart, *_ = next(iter(history_of(now, workloads(now)).values()))
+    assert (chart["others"], chart["on"]) == ([0], ["Simulated GPU (simulated)"])
+    assert chart["elsewhere"] == "Simulated GPU (simulated)"
+    assert chart["alt"].endswith("; 1 under other conditions: Simulated GPU (simulated)")
+
+
+def test_the_text_of_a_chart_tells_what_was_looked_for(store: Store) -> None:
+    """Among two runs nobody looks for a level; words stand beside the figure here too."""
+    for number in range(7):
+        store.add(run(number))
+        if number in (0, 6):
+            now = with_history(run(number + 1), store)
+            time, speedup, *_ = next(iter(history_of(now, workloads(now)).values()))
+            assert ("no change of the level" in time["alt"]) is (number == 6)
+            assert "derived" in speedup["alt"]

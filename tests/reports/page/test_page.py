@@ -199,6 +199,49 @@ def test_the_table_can_be_read_without_the_program() -> None:
     ):
         assert told in cells, told
     assert "<noscript>" in text
+    buttons = [attributes for attributes, _ in elements(page_text(document(made)), "button") if "id" not in attributes]
+    table = [each for each in buttons if "data-show" not in each]
+    assert table
+    assert all("disabled" in each for each in table)
+
+
+def test_a_failed_test_whose_budgets_are_met_is_no_plain_success() -> None:
+    """Its own assertion may have failed; a miss says it by itself."""
+    met, missed = verdict("met", limit=2e-3), verdict("missed")
+    text = page_text(document(record(verdicts=[met], outcome="failed"))).partition("<script")[0]
+    assert "<span>met</span><small>test failed</small>" in text
+    for told in (record(verdicts=[met]), record(verdicts=[missed], outcome="failed")):
+        assert "<small>test " not in page_text(document(told)).partition("<script")[0]
+
+
+def test_a_figure_without_a_place_has_its_headroom() -> None:
+    """A figure of zero cannot be drawn against its limit, and leaves all of it."""
+    nothing = verdict("met", "max_gpu_workspace", limit=1e6, observed=0.0, interval=None, enforce=False)
+    text = page_text(document(record(verdicts=[nothing]))).partition("<script")[0]
+    (cell,) = re.findall(r'<td class="h">(.*?)</td>', text)
+    assert "<b>+100%</b>" in cell
+    assert ", not enforced" in cell
+    assert "<svg" not in cell
+
+
+def test_what_could_not_be_judged_is_counted_apart() -> None:
+    """As the buttons below count it, and not among those that were not to be enforced."""
+    made = document(record("a", verdicts=[verdict("unavailable")]), record("b", verdicts=[verdict("not enforced")]))
+    text = page_text({**made, "counts": {**made["counts"], "not enforced": 5}}).partition("<script")[0]
+    assert "</svg>unavailable</dt><dd>1</dd>" in text
+    assert "</svg>not enforced</dt><dd>4</dd>" in text
+
+
+def test_rounds_that_were_pruned_are_missing() -> None:
+    """Their charts are not there, and the page says why."""
+    made = record()
+    for leg in made["legs"].values():
+        if leg["rounds"]:
+            leg["readings"]["wall_time"] = {"value": 1e-3, "interval": None, "quality": "measured", "gain_error": 0.0}
+            leg["rounds"] = []
+    for given, reasons in ((record(), []), (made, [["Rounds", "their samples were pruned from the store"]])):
+        (workload,) = data_of(page_text(document(given)))["workloads"]
+        assert [each for each in workload.get("missing", []) if each[0] == "Rounds"] == reasons
 
 
 def test_an_empty_run_has_a_page() -> None:

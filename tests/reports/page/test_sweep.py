@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ def made(**parts: Any) -> Scaling:
 
 def test_points_curves_and_crossover() -> None:
     """All in one unit; the fitted curve goes through what it is the formula of."""
-    found = sweep(made(), "derived")
+    found = sweep(made(), "")
     assert found is not None
     assert found["unit"] == "ms"
     assert found["legs"]["cpu"][1] == [100, 10, 9, 11]
@@ -70,3 +71,24 @@ def test_a_crossover_reaches_no_further_than_the_sizes() -> None:
 def test_no_sweep_is_none() -> None:
     """Most workloads have none."""
     assert sweep(None, "") is None
+
+
+def test_whole_sizes_are_exact() -> None:
+    """They are what people gave, however many digits they have."""
+    points = tuple(Point(float(n), near(1e-9 * n), near(1e-3), near(1e-6 * n)) for n in (131072, 262144))
+    missing = Reading.unavailable("it takes too long")
+    found = sweep(made(points=(*points, Point(1048577.0, missing, near(1e-3), missing))), "")
+    assert found is not None
+    assert [each[0] for each in found["legs"]["gpu"]] == [131072, 262144, 1048577]
+    assert found["lacking"][0].startswith("the CPU at n = 1048577 is unavailable")
+
+
+def test_each_chart_has_the_words_of_its_own_figures() -> None:
+    """A ratio is derived, a time is not; the stand-in is told with both."""
+    points = tuple(replace(each, speedup=replace(each.speedup, quality="derived")) for each in made().points)
+    plain, other = sweep(made(points=points), ""), sweep(made(points=points), "OpenCL on the CPU")
+    assert plain is not None
+    assert other is not None
+    assert "words" not in plain
+    assert plain["speedup_words"] == "derived"
+    assert (other["words"], other["speedup_words"]) == ("OpenCL on the CPU", "derived, OpenCL on the CPU")
