@@ -221,7 +221,7 @@ def test_ctrl_c_leaves_a_clean_screen(folder: Path) -> None:
     write(folder, hearing + TESTS)
     ends = []
     for more in ([], ["--gpu-profile-progress=off"]):
-        with pytest_on(folder, *more) as screen:
+        with pytest_on(folder, *more, columns=250) as screen:  # the row of the place does not wrap
             screen.until_stopped()
             screen.press(b"\x03")
             rows = same(screen.until_end())
