@@ -52,7 +52,7 @@ transient._HELD_BACK_S = transient._EVERY_S = 0.0
 """
 """For a conftest: everything is shown, however fast a simulated machine is."""
 
-_SECONDS = 20
+_SECONDS = 60
 """No test waits that long; a run that hangs is ended."""
 
 
