@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,9 @@ def run(number: int, gpu_s: float = 1e-3, threads: int | None = None) -> dict[st
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(None, tmp_path)
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(None, tmp_path) as opened:
+        yield opened
 
 
 def test_earlier_runs_come_in_the_order_in_which_they_were(store: Store) -> None:
