@@ -12,8 +12,8 @@ from typing import Any
 from pytest_gpuprof.cli.arguments import Subcommands, add_command, add_selection, add_store, completes_files
 from pytest_gpuprof.cli.output import note
 from pytest_gpuprof.cli.referring import REFERENCES, Runs
-from pytest_gpuprof.cli.selecting import wanted
-from pytest_gpuprof.core.errors import Unavailable, UsageError
+from pytest_gpuprof.cli.selecting import selected
+from pytest_gpuprof.core.errors import UsageError
 
 __all__ = ["add", "formatted"]
 
@@ -43,13 +43,9 @@ def add(commands: Subcommands) -> None:
 
 def _export(chosen: argparse.Namespace) -> int:
     report = _report(chosen.format)
-    is_wanted = wanted(chosen.selection)
     with Runs(chosen) as runs:
         run = runs.one(chosen.run_name)
-        document = dict(run.document())
-    document["records"] = [each for each in document["records"] if is_wanted(f"{each['test']} {each['name']}")]
-    if not document["records"]:
-        raise Unavailable(f"{run.label} has no record that is meant; give a wider -k, or name another run")
+        document = selected(run, chosen.selection)
     if chosen.path == "-":
         sys.stdout.write(_text(report, document))
         return 0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from pytest_gpuprof.cli.arguments import Subcommands, add_command, add_selection, add_store, completes_files
 from pytest_gpuprof.cli.output import note
 from pytest_gpuprof.cli.referring import REFERENCES, Runs, is_file
-from pytest_gpuprof.cli.selecting import wanted
-from pytest_gpuprof.core.errors import StoreError, Unavailable, UsageError
+from pytest_gpuprof.cli.selecting import selected
+from pytest_gpuprof.core.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from pytest_gpuprof.storage.store import Store
@@ -55,15 +55,9 @@ def _report(chosen: argparse.Namespace) -> int:
 
     if chosen.open and chosen.path == "-":
         raise UsageError("--open opens a file, and -o - writes none; name a file, or leave --open out")
-    is_wanted = wanted(chosen.selection)
     with Runs(chosen) as runs:
         run = runs.one(chosen.run_name)
-        document = dict(run.document())
-        document["records"] = [each for each in document["records"] if is_wanted(f"{each['test']} {each['name']}")]
-        if not document["records"]:
-            raise Unavailable(f"{run.label} has no record that is meant; give a wider -k, or name another run")
-        if chosen.selection:  # what was told of the whole run is not true of a part of it
-            document = {name: part for name, part in document.items() if name not in ("counts", "comparison")}
+        document = selected(run, chosen.selection)
         try:
             document = with_history(document, _store(runs, chosen))
         except StoreError as error:  # an exported run is shown all the same

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from pytest_gpuprof.core.errors import UsageError
+from pytest_gpuprof.core.errors import Unavailable, UsageError
 
-__all__ = ["Wanted", "wanted"]
+if TYPE_CHECKING:
+    from pytest_gpuprof.cli.referring import Named
+
+__all__ = ["Wanted", "selected", "wanted"]
 
 Wanted = Callable[[str], bool]
 """Whether a text, a test id with its workload's name, is meant."""
@@ -87,3 +91,30 @@ class _Reader:
         return UsageError(
             f"-k {self._expression!r} cannot be read, because {why}; write e.g. -k 'matmul and not (fp16 or bf16)'"
         )
+
+
+def selected(run: Named, selection: str) -> dict[str, Any]:
+    """Return the document of a run with the records that ``-k`` means.
+
+    Of a part of a run the budgets are counted anew, and how the whole run compares is left out.
+
+    Args:
+        run: as somebody named it.
+        selection: the expression; an empty one means all records.
+
+    Raises:
+        Unavailable: if no record is meant.
+        UsageError: if the expression means nothing.
+    """
+    is_wanted = wanted(selection)
+    document = dict(run.document())
+    document["records"] = [each for each in document["records"] if is_wanted(f"{each['test']} {each['name']}")]
+    if not document["records"]:
+        raise Unavailable(f"{run.label} has no record that is meant; give a wider -k, or name another run")
+    if selection:
+        from pytest_gpuprof.reports.remarks import counts
+        from pytest_gpuprof.reports.workloads import workloads
+
+        document.pop("comparison", None)
+        document["counts"] = counts([each.row for each in workloads(document)], 0)
+    return document
