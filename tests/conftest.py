@@ -7,6 +7,7 @@ a compiled module cannot be imported twice.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib.util
 import os
@@ -47,6 +48,8 @@ pytest_plugins = ["pytester"]
 BUILD = Path(__file__).parent.parent / ".simulators"
 """Where simulators are built, once for all test runs of a checkout."""
 
+PR_SET_THP_DISABLE, PR_GET_THP_DISABLE = 41, 42  # of prctl(2)
+
 
 @pytest.fixture(autouse=True)
 def _no_traces(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -70,6 +73,23 @@ def _old_objects_rest() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def small_pages() -> Iterator[None]:
+    """No huge pages in this process and its children meanwhile.
+
+    They come in steps of 2 MiB. NumPy asks for them below its arrays, and where one lay on the heap, the next block
+    there gets one too, whoever it belongs to: figures err by up to as much, depending on the tests before.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is None:
+        yield  # not Linux: there is no memory to look at either
+        return
+    before = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0)
+    assert prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
+    yield
+    assert prctl(PR_SET_THP_DISABLE, before, 0, 0, 0) == 0
 
 
 @pytest.fixture

@@ -255,7 +255,8 @@ def _coarse(plan: LegPlan, error: int, figure: int) -> Sequence[Caution]:
             "memory coarse",
             f"resident memory of {plan.place} is known within {_shown(abs(error))} only: a block of "
             f"{_shown(BLOCK_BYTES)} made it grow by {_shown(BLOCK_BYTES + error)}",
-            "give it larger inputs, or run without huge pages and with the C library's own allocator",
+            "give it larger inputs, or run without huge pages (NUMPY_MADVISE_HUGEPAGE=0) and with the C library's own "
+            "allocator",
             legs=frozenset({plan.leg}),
         ),
     )

@@ -73,6 +73,7 @@ print(error_on_a_block(memory))
 """
 
 
+@pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("freed", ["kept", "given back"])
 def test_a_block_of_known_size_shows_whether_freed_memory_is_kept(freed: str) -> None:
     """With the real C library, told to serve 8 MiB from its heap, on which 30 MB were freed below a block in use."""

@@ -29,7 +29,7 @@ MIB = 2**20
 
 
 @pytest.fixture
-def resident() -> PeakMemory:
+def resident(small_pages: None) -> PeakMemory:
     """The resident memory of this process."""
     memory = open_host_memory()
     if isinstance(memory, Reading):
