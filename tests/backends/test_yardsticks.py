@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pytest_gpuprof.backends import cupy as cupy_adapter
-from pytest_gpuprof.backends import torch as torch_adapter
 from pytest_gpuprof.backends.opencl import OpenclBackend
 from pytest_gpuprof.backends.torch import TorchBackend
+from pytest_gpuprof.backends.torch_work import Yardsticks
 from pytest_gpuprof.core.environment import DeviceId
 from pytest_gpuprof.core.errors import Unavailable
 from pytest_gpuprof.core.quantities import PRECISIONS
@@ -104,7 +104,7 @@ class FakeTorch(SimpleNamespace):
 def test_torch_sets_the_precision_of_fp32_products_for_the_call_alone(precision: str, inside: str) -> None:
     """Whatever the process has set, fp32 is fp32 and tf32 is tf32; after the call the setting is what it was."""
     fake = FakeTorch()
-    product = torch_adapter._Yardsticks(fake, SimpleNamespace(type="cuda")).product(2, precision)
+    product = Yardsticks(fake, SimpleNamespace(type="cuda")).product(2, precision)
     assert product() == inside
     assert fake.backends.cuda.matmul.fp32_precision == "none"
 
@@ -118,7 +118,7 @@ def test_torch_restores_the_precision_after_a_product_that_failed() -> None:
 
     fake.mm = fail
     with pytest.raises(RuntimeError, match="out of memory"):
-        torch_adapter._Yardsticks(fake, SimpleNamespace(type="cuda")).product(2, "tf32")()
+        Yardsticks(fake, SimpleNamespace(type="cuda")).product(2, "tf32")()
     assert fake.backends.cuda.matmul.fp32_precision == "none"
 
 
