@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pytest_gpuprof.core.workload import workload as workload
     from pytest_gpuprof.hookspecs import hookimpl as hookimpl
     from pytest_gpuprof.profiler import Profiler as Profiler
-    from pytest_gpuprof.profiler import profile as profile
+    from pytest_gpuprof.profiling import profile as profile
     from pytest_gpuprof.sampling.plan import Plan as Plan
     from pytest_gpuprof.sweeping import sweep as sweep
 
@@ -69,7 +69,7 @@ _HOMES = {
     "call": "core.workload",
     "hookimpl": "hookspecs",
     "judge": "budgets.verdict",
-    "profile": "profiler",
+    "profile": "profiling",
     "sweep": "sweeping",
     "workload": "core.workload",
 }

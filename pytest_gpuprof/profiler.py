@@ -1,4 +1,4 @@
-"""The composition root: what is measured, when it is measured again, and how it is judged. :func:`profile` lives here.
+"""The composition root: what is measured, when it is measured again, and how it is judged.
 
 A :class:`Profiler` belongs to one run: it keeps the opened devices, and remembers which of them a workload has broken.
 """
@@ -12,27 +12,26 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from pytest_gpuprof.assembling import unmeasured
-from pytest_gpuprof.budgets.budget import Budget, Need, merge
-from pytest_gpuprof.budgets.crossover import refuse_limits_of_sweeps
+from pytest_gpuprof.budgets.budget import Budget, Need
 from pytest_gpuprof.budgets.figures import reading_of
 from pytest_gpuprof.budgets.verdict import confirm, judge
 from pytest_gpuprof.ceilings import Ceilings
 from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.environment import DeviceId
-from pytest_gpuprof.core.errors import BudgetMissed, GpuprofError, UsageError
-from pytest_gpuprof.core.profile import Judge, Profile
+from pytest_gpuprof.core.errors import GpuprofError
+from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.progress import Watch
 from pytest_gpuprof.core.protocols import Device
-from pytest_gpuprof.core.results import Caution, Leg, Measurement, Reading, Verdict
-from pytest_gpuprof.core.workload import Check
+from pytest_gpuprof.core.results import Caution, Leg, Reading, Verdict
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import Job, JobMaker, wanted_by
+from pytest_gpuprof.joining import joined, timed_legs
 from pytest_gpuprof.measuring import Measuring
 from pytest_gpuprof.sampling.legs import built
 from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.preflight import Preflights
 
-__all__ = ["Before", "Exclusive", "Profiler", "profile"]
+__all__ = ["Before", "Exclusive", "Profiler"]
 
 _HOST = "numpy"
 """The backend whose CPU stands for the whole host; it is always installed."""
@@ -172,10 +171,6 @@ class Profiler:
         measured = self.with_baselines(measured, budgets, owner)
         return measured.with_verdicts(self._judged(job, measured, budgets, owner), _written(budgets))
 
-    def judge_of(self, job: Job) -> Judge:
-        """Return who judges further limits on a profile of this job, for use outside pytest."""
-        return _LibraryJudge(self, job)
-
     def out_of_time(self, job: Job, budgets: Sequence[Budget]) -> Profile:
         """Return the profile of a job for which no time is left: every budget is inconclusive."""
         nothing = unmeasured(job, "the session's time was used up", out_of_time=True)
@@ -189,8 +184,10 @@ class Profiler:
         """
         open_ones = [budget for budget in budgets if _is_open(judge(measured, budget))]
         if open_ones and not measured.out_of_time:
-            more = self._measured(replace(job, metrics=job.metrics or frozenset()), open_ones, owner, _timed(measured))
-            job, measured = self._with_longer_windows(job, _joined(measured, more), budgets, owner)
+            more = self._measured(
+                replace(job, metrics=job.metrics or frozenset()), open_ones, owner, timed_legs(measured)
+            )
+            job, measured = self._with_longer_windows(job, joined(measured, more), budgets, owner)
         measured = self.with_baselines(measured, budgets, owner)
         verdicts = self._judged(job, measured, budgets, owner)
         return measured.with_verdicts((*measured.verdicts, *verdicts), (*measured.budgets, *_written(budgets)))
@@ -219,7 +216,7 @@ class Profiler:
             return job, measured
         longer = replace(job, plan=plan)
         more = self._measured(replace(longer, metrics=frozenset()), close, owner, again=_LONGER_WINDOWS)
-        return longer, _joined(measured, more)
+        return longer, joined(measured, more)
 
     def _judged(self, job: Job, measured: Profile, budgets: Sequence[Budget], owner: str) -> tuple[Verdict, ...]:
         """Return the verdicts; what is missed is measured again once, after a fresh warm-up, before it counts."""
@@ -318,153 +315,3 @@ def _energy_s(plan: Plan, budgets: Sequence[Budget]) -> float:
 def _is_open(verdict: Verdict) -> bool:
     """Whether measuring (more) could change a verdict: it was not asked for, or noise left it open."""
     return verdict.outcome == "inconclusive" or (verdict.outcome == "unavailable" and verdict.cause == "not asked for")
-
-
-def _timed(profile: Profile) -> frozenset[Leg]:
-    """Return the legs that have rounds."""
-    return frozenset(leg.leg for leg in (profile.cpu, profile.gpu, profile.reference) if leg.rounds)
-
-
-def _joined(old: Profile, new: Profile) -> Profile:
-    """Return the new measurement with what only the old one had."""
-
-    def leg(before: Measurement, after: Measurement) -> Measurement:
-        if after.device is None:
-            return before
-        if before.device is None:
-            return after
-        return replace(
-            after,
-            rounds=after.rounds or before.rounds,
-            readings={**before.readings, **after.readings, **_first_call(before)},
-            series={**before.series, **after.series},
-            calls=before.calls + after.calls,
-            cautions=after.cautions if after.rounds else (*before.cautions, *after.cautions),
-        )
-
-    legs = ((old.cpu, new.cpu), (old.gpu, new.gpu), (old.reference, new.reference))
-    # A doubt about rounds goes with the rounds.
-    gone = {caution for before, after in legs if after.rounds for caution in before.cautions}
-    kept = [caution for caution in old.cautions if caution not in gone]
-    return replace(
-        new,
-        cpu=leg(old.cpu, new.cpu),
-        gpu=leg(old.gpu, new.gpu),
-        reference=leg(old.reference, new.reference),
-        cautions=tuple(dict.fromkeys((*kept, *new.cautions))),
-        peaks=new.peaks or old.peaks,
-        verdicts=old.verdicts,
-        budgets=old.budgets,
-        baselines=old.baselines,
-        scaling=old.scaling,
-        output=old.output if new.output is None else new.output,
-    )
-
-
-def _first_call(leg: Measurement) -> Mapping[str, Reading]:
-    """Return the reading of the first call: only that of the first measurement was the first."""
-    return {name: reading for name, reading in leg.readings.items() if name == "first_call"}
-
-
-class _LibraryJudge:
-    """Judges further limits for somebody who uses the library without pytest."""
-
-    def __init__(self, profiler: Profiler, job: Job) -> None:
-        self._profiler = profiler
-        self._job = job
-
-    def require(self, profile: Profile, limits: Mapping[str, Any]) -> Profile:
-        budgets = merge([limits], self._profiler.extensions.kinds)
-        refuse_limits_of_sweeps(budgets)
-        judged = self._profiler.require(self._job, profile, budgets)
-        _raise_missed(judged.verdicts[len(profile.verdicts) :])
-        return replace(judged, judge=self)
-
-
-def _raise_missed(verdicts: Sequence[Verdict]) -> None:
-    missed = [verdict.sentence for verdict in verdicts if verdict.outcome == "missed" and verdict.enforce]
-    if missed:
-        raise BudgetMissed("; ".join(missed))
-
-
-def profile(
-    workload: Any,
-    *,
-    name: str | None = None,
-    devices: str | Sequence[str] | None = None,
-    backend: str | None = None,
-    cpu: Any = None,
-    reference: Any = None,
-    check: Check | None = None,
-    flops: Any = None,
-    bytes: Any = None,  # noqa: A002  # the word users know
-    items: Any = None,
-    precision: str | None = None,
-    cpu_threads: int | None = None,
-    rounds: int | None = None,
-    max_time: float | None = None,
-    cache: str | None = None,
-    transfers: bool | None = None,
-    reset: Callable[..., object] | None = None,
-    params: Mapping[str, Any] | None = None,
-    metrics: Iterable[str] | None = None,
-    budgets: Budget | Sequence[Budget] = (),
-    profiler: Profiler | None = None,
-) -> Profile:
-    """Measure a workload on the CPU and on an accelerator.
-
-    Args:
-        workload: a builder, a :class:`~pytest_gpuprof.core.workload.Workload`, or :func:`~pytest_gpuprof.call`.
-        name: of the profile; ``None`` for the builder's.
-        devices: one accelerator by name (``"cuda:0"``, ``"opencl:0"``, ``"any"``); ``None`` for the GPU if there is
-            one, else a stand-in, on which budgets are not judged.
-        backend: ``"torch"``, ``"cupy"``, ``"jax"``, ``"opencl"``, ``"cuda"`` (cuda.core), ``"simulated"``, or one of a
-            plugin's; ``None`` to find it from the builder.
-        cpu: another builder for the CPU leg.
-        reference: another builder to compare with on the same device.
-        check: compare the legs' outputs: ``True``, ``dict(rtol=, atol=)`` or a function of both; ``None`` compares only
-            workloads made by :func:`~pytest_gpuprof.call`.
-        flops, bytes, items: declared work per call, as numbers or functions of the builder's parameters; with
-            ``flops="auto"`` they are counted, where the framework can.
-        precision: the number format in which it mostly computes, ``"fp64"``, ``"fp32"``, ``"tf32"``, ``"bf16"``,
-            ``"fp16"``, ``"fp8"`` or ``"int8"``: it decides which peak a compute utilization is a part of; ``None`` for
-            ``"fp32"``.
-        cpu_threads: threads of the CPU leg; ``None`` for as many as this process may use.
-        rounds: exactly that many rounds; ``None`` until the budgets are decided, 3 to 24.
-        max_time: seconds for the rounds.
-        cache: ``"hot"`` calls back to back; ``"cold"`` evicts the caches of both devices before each call. ``None`` is
-            hot.
-        transfers: also time the upload of the arrays that the callable holds and the download of its output, for
-            ``profile.end_to_end_speedup``. ``None`` does so if a budget needs it.
-        reset: runs untimed before each call.
-        params: parameters for the builder.
-        metrics: what to measure besides what budgets need: ``"time"``, ``"memory"``, ``"energy"``, ``"net-energy"``.
-        budgets: what must hold.
-        profiler: the run it belongs to; ``None`` for one of its own.
-
-    Returns:
-        The profile with its verdicts. Nothing is raised for a missed budget; ``profile.require(…)`` does that.
-
-    Raises:
-        UsageError: if something cannot be meant.
-        OutputsDiffer: if the legs computed different things.
-
-    >>> def addition(device):
-    ...     return lambda: device.run(cpu=20e-3, gpu=1e-3)
-    >>> round(profile(addition, backend="simulated").speedup)
-    20
-    """
-    run = profiler or Profiler()
-    jobs = run.jobs(
-        workload, name=name, devices=devices, backend=backend, cpu=cpu, reference=reference, check=check, flops=flops,
-        bytes=bytes, items=items, precision=precision, cpu_threads=cpu_threads, rounds=rounds, max_time=max_time,
-        cache=cache, transfers=transfers, reset=reset, params=params, metrics=metrics,
-    )  # fmt: skip
-    if len(jobs) > 1:
-        raise UsageError(
-            f"devices={devices!r} names {len(jobs)} accelerators; a profile has one, so call once for each"
-        )
-    wanted = (budgets,) if isinstance(budgets, Budget) else tuple(budgets)
-    refuse_limits_of_sweeps(wanted)
-    measured = run.measure(jobs[0], wanted)
-    return replace(measured, judge=run.judge_of(jobs[0]))

@@ -22,7 +22,8 @@ from pytest_gpuprof.core.scaling import Crossover, Growth, Point, Scaling
 from pytest_gpuprof.core.sizes import Sizes
 from pytest_gpuprof.core.sweep import Sweep
 from pytest_gpuprof.job import Job
-from pytest_gpuprof.profiler import Profiler, profile
+from pytest_gpuprof.profiler import Profiler
+from pytest_gpuprof.profiling import LaterJudge, profile
 from pytest_gpuprof.stats.crossover import crossover_of
 from pytest_gpuprof.stats.decision import mean_interval
 from pytest_gpuprof.stats.growth import FEWEST, growth_of
@@ -226,7 +227,7 @@ def sweep(
         )
     (jobs,) = swept
     profiles = {size: run.measure(job, deciding=[FASTER]) for size, job in jobs.items()}
-    profiles = {size: replace(each, judge=run.judge_of(jobs[size])) for size, each in profiles.items()}
+    profiles = {size: replace(each, judge=LaterJudge(run, jobs[size])) for size, each in profiles.items()}
     largest = max(profiles)
     profiles[largest] = replace(profiles[largest], scaling=scaled(sizes.parameter, profiles))
     judge_of = _LibraryJudge(run, jobs)

@@ -414,7 +414,7 @@ def test_the_reference_is_whole() -> None:
         assert f"usage: pytest-gpuprof {each}" in site.command()
     assert "def pytest_gpuprof_board(\n    info: DeviceInfo, device: Device\n) ->" in site.hooks()
     assert "## record" in site.schema()
-    assert "::: pytest_gpuprof.profiler.profile" in site.api()
+    assert "::: pytest_gpuprof.profiling.profile" in site.api()
     assert "## gpu_budget" in site.markers()
 
 

@@ -22,7 +22,8 @@ from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.errors import BudgetError, Unavailable, UsageError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Caution, Measurement, Reading, Verdict, spoils
-from pytest_gpuprof.profiler import Profiler, profile
+from pytest_gpuprof.profiler import Profiler
+from pytest_gpuprof.profiling import profile
 from pytest_gpuprof.storage.codec import (
     SCHEMA,
     budgets_from_record,
