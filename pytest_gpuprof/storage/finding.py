@@ -176,6 +176,7 @@ class StoredRuns:
 
 def run_info(row: Any) -> RunInfo:
     """Return what a row of ``runs`` says."""
+    head = json.loads(row.head)
     return RunInfo(
         row.number,
         row.id,
@@ -188,6 +189,7 @@ def run_info(row: Any) -> RunInfo:
         row.finished,
         row.duration_s,
         row.records,
-        json.loads(row.head).get("counts", {}),
+        head.get("counts", {}),
+        head.get("unenforced", {}),
         row.has_samples,
     )
