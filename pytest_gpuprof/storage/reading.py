@@ -162,7 +162,7 @@ class StoredRecords(StoredRuns):
         """Return the workloads by test and name, sorted.
 
         Args:
-            like: only those that have this in their test or name; ``*`` stands for anything.
+            like: only those that have this in their test and name, with a space between; ``*`` stands for anything.
 
         Raises:
             StoreError: if the store cannot be read.
@@ -171,7 +171,7 @@ class StoredRecords(StoredRuns):
         if not like:
             return pairs
         parts = like.split("*")
-        return [pair for pair in pairs if _has_in_order(f"{pair[0]}\n{pair[1]}", parts)]
+        return [pair for pair in pairs if _has_in_order(" ".join(pair), parts)]
 
     def _of_workload(
         self,
