@@ -25,7 +25,8 @@ from pytest_gpuprof.core.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from pytest_gpuprof.budgets.kinds import Kind
-    from pytest_gpuprof.storage.baselines import Accepted, Baselines, Entry
+    from pytest_gpuprof.storage.baselines import Accepted, Baselines
+    from pytest_gpuprof.storage.entries import Entry
     from pytest_gpuprof.storage.matching import Workload
 
 __all__ = ["add"]

@@ -120,7 +120,8 @@ def _print(comparison: Comparison, rows: Sequence[Row], failed: Mapping[str, int
     colours, ascii_only = has_colours(sys.stdout), short_of_characters(sys.stdout)
     print(plain(coloured(f"{comparison.now} against {comparison.before}", "bold", colours), ascii_only))
     if rows:
-        print(plain(table(rows, (lambda text, colour: coloured(text, colour, True)) if colours else None), ascii_only))
+        paint = (lambda text, colour: coloured(text, colour, True)) if colours else None
+        print(plain(table(comparison, rows, paint), ascii_only))
     for remark in remarks(comparison):
         print(coloured(plain(remark.text, ascii_only), remark.colour, colours))
 

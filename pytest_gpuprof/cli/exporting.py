@@ -12,6 +12,7 @@ from typing import Any
 from pytest_gpuprof.cli.arguments import Subcommands, add_command, add_selection, add_store, completes_files
 from pytest_gpuprof.cli.output import note
 from pytest_gpuprof.cli.referring import REFERENCES, Runs
+from pytest_gpuprof.cli.reporting import with_earlier_runs
 from pytest_gpuprof.cli.selecting import selected
 from pytest_gpuprof.core.errors import UsageError
 
@@ -46,6 +47,8 @@ def _export(chosen: argparse.Namespace) -> int:
     with Runs(chosen) as runs:
         run = runs.one(chosen.run_name)
         document = selected(run, chosen.selection)
+        if chosen.format == "html":
+            document = with_earlier_runs(document, runs, chosen)
     if chosen.path == "-":
         sys.stdout.write(_text(report, document))
         return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_gpuprof.cli.arguments import Subcommands, add_command, add_selection, add_store, completes_files
 from pytest_gpuprof.cli.output import note
@@ -15,7 +16,7 @@ from pytest_gpuprof.core.errors import StoreError, UsageError
 if TYPE_CHECKING:
     from pytest_gpuprof.storage.store import Store
 
-__all__ = ["add"]
+__all__ = ["add", "with_earlier_runs"]
 
 _NAME = "gpuprof-report.html"
 
@@ -49,7 +50,6 @@ def add(commands: Subcommands) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    from pytest_gpuprof.reports.page.history import with_history
     from pytest_gpuprof.reports.page.page import page_text
     from pytest_gpuprof.reports.text import write_text
 
@@ -57,11 +57,7 @@ def _report(chosen: argparse.Namespace) -> int:
         raise UsageError("--open opens a file, and -o - writes none; name a file, or leave --open out")
     with Runs(chosen) as runs:
         run = runs.one(chosen.run_name)
-        document = selected(run, chosen.selection)
-        try:
-            document = with_history(document, _store(runs, chosen))
-        except StoreError as error:  # an exported run is shown all the same
-            document["history"] = {"unavailable": str(error)}
+        document = with_earlier_runs(selected(run, chosen.selection), runs, chosen)
     try:
         write_text(page_text(document), chosen.path)
     except OSError as error:
@@ -75,6 +71,25 @@ def _report(chosen: argparse.Namespace) -> int:
 
         webbrowser.open(Path(chosen.path).resolve().as_uri())
     return 0
+
+
+def with_earlier_runs(document: Mapping[str, Any], runs: Runs, chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return a run's document with what the store knows of the runs before it, or why that is not known, for its page.
+
+    Args:
+        document: of the run.
+        runs: those that can be named from here.
+        chosen: the arguments of the command, with ``run_name`` and ``store``.
+
+    Raises:
+        UsageError: if a store was named that is not there.
+    """
+    from pytest_gpuprof.reports.page.history import with_history
+
+    try:
+        return with_history(document, _store(runs, chosen))
+    except StoreError as error:  # an exported run is shown all the same
+        return {**document, "history": {"unavailable": str(error)}}
 
 
 def _store(runs: Runs, chosen: argparse.Namespace) -> Store | None:

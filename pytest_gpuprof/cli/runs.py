@@ -34,6 +34,12 @@ _LISTED = 20
 _COUNTED = ("met", "missed", "inconclusive", "not enforced")
 """The verdicts that a run counts."""
 
+_IN_COLUMNS = ("counts", "unenforced")
+"""What CSV spreads over columns."""
+
+_JUDGED = _COUNTED[:3]
+"""Those that need not be enforced."""
+
 
 def add(commands: Subcommands) -> None:
     """Add ``list`` and ``show``."""
@@ -93,7 +99,8 @@ def _list(chosen: argparse.Namespace) -> int:
         print(as_json([_data(info, devices[info.number]) for info in infos]))
     elif chosen.format == "csv":
         rows = [_data(info, devices[info.number]) for info in infos]
-        head = [*(key for key in rows[0] if key != "counts"), *(word.replace(" ", "_") for word in _COUNTED)]
+        head = [*(key for key in rows[0] if key not in _IN_COLUMNS), *(word.replace(" ", "_") for word in _COUNTED),
+                *(f"{word}_unenforced" for word in _JUDGED)]  # fmt: skip
         print(as_csv(head, [_line(row) for row in rows]))
     else:
         print(plain(_table(infos, devices), short_of_characters(sys.stdout)))
@@ -116,12 +123,14 @@ def _data(info: RunInfo, devices: Sequence[str]) -> dict[str, Any]:
         "version": info.version,
         "duration_s": info.duration_s,
         "counts": dict(info.counts),
+        "unenforced": dict(info.unenforced),
     }
 
 
 def _line(row: Mapping[str, Any]) -> list[object]:
-    plain_values = [cell(value) for key, value in row.items() if key != "counts"]
-    return [*plain_values, *(row["counts"].get(word, 0) for word in _COUNTED)]
+    plain_values = [cell(value) for key, value in row.items() if key not in _IN_COLUMNS]
+    counts, unenforced = (row[key] for key in _IN_COLUMNS)
+    return [*plain_values, *(counts.get(word, 0) for word in _COUNTED), *(unenforced.get(word, 0) for word in _JUDGED)]
 
 
 def _table(infos: Sequence[RunInfo], devices: Mapping[int, Sequence[str]]) -> str:
@@ -150,8 +159,12 @@ def _table(infos: Sequence[RunInfo], devices: Mapping[int, Sequence[str]]) -> st
 
 
 def _verdicts(info: RunInfo) -> str:
-    told = ", ".join(f"{info.counts[word]} {word}" for word in _COUNTED if info.counts.get(word))
+    told = ", ".join(f"{info.counts[word]} {word}{_spared(info, word)}" for word in _COUNTED if info.counts.get(word))
     return told or "-" if info.finished else f"{told or '-'} (not finished)"
+
+
+def _spared(info: RunInfo, word: str) -> str:
+    return f" ({info.unenforced[word]} not enforced)" if info.unenforced.get(word) else ""
 
 
 # -- show -------------------------------------------------------------------------------------------------------------
@@ -169,7 +182,9 @@ def _show(chosen: argparse.Namespace) -> int:
     if chosen.format != "table":
         print(formatted({**document, "records": records}, chosen.format), end="")
         return 0
-    _print_table(run.label, _rows(records))
+    note(run.label)
+    quarantined = {each["test"]: each["quarantine"] for each in records if "quarantine" in each}
+    _print_table(_rows(records), quarantined)
     return 0
 
 
@@ -185,14 +200,18 @@ def _rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
     ]
 
 
-def _print_table(label: str, rows: Sequence[Row]) -> None:
-    from pytest_gpuprof.reports.remarks import counts, describe_counts, remarks
+def _print_table(rows: Sequence[Row], quarantined: Mapping[str, Mapping[str, Any]]) -> None:
+    from pytest_gpuprof.reports.remarks import Remark, counts, describe_counts, describe_quarantine, remarks
+    from pytest_gpuprof.reports.screen import escaped
     from pytest_gpuprof.reports.table import tables
 
     screen = screen_of(sys.stdout)
-    note(label)
     for _, text in tables(rows, screen=screen):
         print(text)
-    for remark in remarks(rows, screen.ascii_only):
+    below = remarks(rows, screen.ascii_only)
+    for test, why in quarantined.items():
+        told = describe_quarantine(test, why, f"until {why['until']}")
+        below.append(Remark(plain(escaped(told), screen.ascii_only), "yellow"))
+    for remark in below:
         print(coloured(remark.text, remark.colour, screen.paint is not None))
     print(describe_counts(counts(rows, 0)))

@@ -114,7 +114,9 @@ def selected(run: Named, selection: str) -> dict[str, Any]:
     if selection:
         from pytest_gpuprof.reports.remarks import counts
         from pytest_gpuprof.reports.workloads import workloads
+        from pytest_gpuprof.storage.document import unenforced
 
         document.pop("comparison", None)
         document["counts"] = counts([each.row for each in workloads(document)], 0)
+        document["unenforced"] = unenforced(document)
     return document

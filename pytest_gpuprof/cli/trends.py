@@ -92,9 +92,17 @@ def _history(chosen: argparse.Namespace) -> int:
 
 
 def _workload(store: Store, like: str) -> Workload:
-    """Return the one workload that a part of a name means; a whole test's id means that test, whatever else has it."""
+    """Return the one workload that a part of a name means.
+
+    A whole test's id, with or without its folders and the workload's name, as tables show it, means that test, whatever
+    else has it.
+    """
+    from pytest_gpuprof.storage.matching import short_id
+
     found = store.workloads(like)
-    exact = [each for each in found if like in (each[0], " ".join(each))]
+    exact = [
+        (test, name) for test, name in found if any(like in (each, f"{each} {name}") for each in (test, short_id(test)))
+    ]
     if len(exact) == 1 or len(found) == 1:
         return (exact or found)[0]
     if not found:

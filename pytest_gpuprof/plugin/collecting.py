@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -207,6 +207,10 @@ class Collected:
     def counts(self) -> Mapping[str, int]:
         """Return the budgets by outcome."""
         return counts(self._rows(), sum(self._unjudged.values()))
+
+    def pages(self) -> Sequence[str]:
+        """Return the report pages that were written, as they were asked for."""
+        return self._pages
 
     def document(self) -> dict[str, Any]:
         """Return the run as it is so far."""

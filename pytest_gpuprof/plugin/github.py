@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,20 @@ class GitHub:
 
     Args:
         document: what gives the document of the run.
+        pages: what gives the report pages that it wrote.
         root: the project's folder.
         variables: the environment variables.
     """
 
     def __init__(
-        self, document: Callable[[], Mapping[str, Any]], root: Path, variables: Mapping[str, str] = os.environ
+        self,
+        document: Callable[[], Mapping[str, Any]],
+        pages: Callable[[], Sequence[str]],
+        root: Path,
+        variables: Mapping[str, str] = os.environ,
     ) -> None:
         self._document = document
+        self._pages = pages
         self._root = root
         self._summary = variables.get("GITHUB_STEP_SUMMARY")
         self._workspace = variables.get("GITHUB_WORKSPACE")
@@ -45,7 +51,7 @@ class GitHub:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Append to the step's summary."""
+        """Append to the step's summary, after the exports were written."""
         self._told = self._document()
         if self._summary is None or not (self._told["records"] or any(self._told["counts"].values())):
             return
@@ -67,7 +73,7 @@ class GitHub:
             )
             return
         with path.open("ab") as file:
-            file.write(encoded(step_summary(self._told, room)))
+            file.write(encoded(step_summary(self._told, room, self._pages())))
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,6 +19,7 @@ from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Verdict
 from pytest_gpuprof.plugin.markers import matches
 from pytest_gpuprof.plugin.selection import Selection
+from pytest_gpuprof.reports.remarks import describe_quarantine
 
 __all__ = ["EXAMPLE", "Quarantine", "Quarantined", "is_quarantined", "quarantined", "spare", "today"]
 
@@ -195,7 +196,7 @@ class Quarantine:
             lines.append(f"gpuprof: {tests} in quarantine, {len(spared) or 'none'} of which would have failed")
         for test, note in spared.items():
             left = Quarantined("", note["reason"], date.fromisoformat(note["until"])).left(self._day)
-            lines.append(f"quarantined: {test} ({', '.join(note['would_fail'])}): {note['reason']}; {left}")
+            lines.append(describe_quarantine(test, note, left))
         for each in self._entries:
             found = any(matches(each.pattern, nodeid) for nodeid in self._selection.nodeids)
             if found and not each.holds(self._day):

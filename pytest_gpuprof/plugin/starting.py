@@ -120,7 +120,7 @@ def _register_what_tells(
     if settings.github:
         from pytest_gpuprof.plugin.github import GitHub
 
-        register(GitHub(collected.document, config.rootpath), "gpuprof-github")
+        register(GitHub(collected.document, collected.pages, config.rootpath), "gpuprof-github")
     register(run, "gpuprof-run")
     if comparison is not None:
         register(comparison, "gpuprof-comparison")

@@ -11,7 +11,7 @@ from pytest_gpuprof.core.quantities import format_number, format_quantity
 from pytest_gpuprof.reports.remarks import Remark
 from pytest_gpuprof.reports.screen import Paint
 from pytest_gpuprof.storage.comparison import Comparison, Outcome, Row
-from pytest_gpuprof.storage.matching import short_id
+from pytest_gpuprof.storage.matching import Workload, short_id
 
 __all__ = ["COLOURS", "CSV_HEAD", "csv_rows", "data", "markdown", "remarks", "share", "table"]
 
@@ -32,17 +32,18 @@ CSV_HEAD = (
 """The columns for programs. Figures are in base units, changes are shares: 0.1 is 10 % more."""
 
 
-def table(rows: Sequence[Row], paint: Paint | None = None) -> str:
+def table(comparison: Comparison, rows: Sequence[Row], paint: Paint | None = None) -> str:
     """Return the rows as a table.
 
     Args:
+        comparison: as a whole; how a test is called depends on which others there are.
         rows: in the order in which to show them.
         paint: for a terminal with colours.
     """
     from tabulate import tabulate
 
     many = {row.figure for row in rows if row.figure}
-    names = _names_of(rows)
+    names = _names_of(comparison)
     cells = [_cells(row, names, len(many) > 1) for row in rows]
     if paint is not None:
         cells = [
@@ -60,17 +61,19 @@ def table(rows: Sequence[Row], paint: Paint | None = None) -> str:
     return text
 
 
-def _names_of(rows: Sequence[Row]) -> Mapping[tuple[str, str], str]:
-    """Return how the table calls each workload: the test without its folders, and its profile if it has several."""
-    workloads = dict.fromkeys((row.test, row.name) for row in rows)
+def _names_of(comparison: Comparison) -> Mapping[Workload, str]:
+    """Return how each workload is called: as in the table of a run, with its folders if another is called the same."""
+    workloads = dict.fromkeys((row.test, row.name) for row in comparison.rows)
     profiles = Counter(test for test, _ in workloads)
-    return {
-        (test, name): " ".join(filter(None, [short_id(test), name if profiles[test] > 1 or not test else ""]))
-        for test, name in workloads
-    }
+    alike = Counter(map(short_id, profiles))
+    names = {}
+    for test, name in workloads:
+        called = short_id(test) if alike[short_id(test)] == 1 else test
+        names[test, name] = f"{called} {name}".strip() if profiles[test] > 1 or not test else called
+    return names
 
 
-def _cells(row: Row, names: Mapping[tuple[str, str], str], with_figure: bool) -> list[str]:
+def _cells(row: Row, names: Mapping[Workload, str], with_figure: bool) -> list[str]:
     name = names[row.test, row.name]
     figure = [row.figure.replace("_", " ")] if with_figure else []
     return [name, *figure, _figure(row, row.before), _figure(row, row.now), change(row), row.outcome, row.device]
@@ -145,10 +148,11 @@ def _few_runs(comparison: Comparison) -> list[Remark]:
 
 
 def _by_reason(comparison: Comparison, outcome: Outcome) -> Mapping[str, list[str]]:
+    names = _names_of(comparison)
     found: dict[str, list[str]] = {}
     for row in comparison.rows:
         if row.outcome == outcome:
-            found.setdefault(row.reason, []).append(f"{row.test} {row.name}" if row.name else row.test)
+            found.setdefault(row.reason, []).append(names[row.test, row.name])
     return {reason: list(dict.fromkeys(names)) for reason, names in found.items()}
 
 
@@ -170,7 +174,7 @@ def markdown(comparison: Comparison, rows: Sequence[Row]) -> str:
 
     many = len({row.figure for row in rows if row.figure}) > 1
     heads = ["test", *(["figure"] if many else []), "before", "now", "change", "outcome", "on"]
-    names = _names_of(rows)
+    names = _names_of(comparison)
     cells = [[_escaped(cell) for cell in _cells(row, names, many)] for row in rows]
     for row, each in zip(rows, cells, strict=True):
         if row.outcome in ("regressed", "improved"):

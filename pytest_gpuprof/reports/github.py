@@ -22,14 +22,15 @@ _MOST: Final = 10
 Level = Literal["error", "warning", "notice"]
 
 
-def step_summary(document: Mapping[str, Any], most_bytes: int = SUMMARY_BYTES) -> str:
+def step_summary(document: Mapping[str, Any], most_bytes: int = SUMMARY_BYTES, pages: Sequence[str] = ()) -> str:
     """Return the run as Markdown for ``$GITHUB_STEP_SUMMARY``.
 
     Args:
         document: of the run.
         most_bytes: how long it may be.
+        pages: the report pages that the run wrote. GitHub cannot show them from here, so their names have to do.
     """
-    return markdown(document, most_bytes - 1) + "\n"
+    return markdown(document, most_bytes - 1, pages=pages) + "\n"
 
 
 @dataclass(frozen=True, slots=True)

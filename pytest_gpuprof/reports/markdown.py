@@ -55,17 +55,19 @@ def markdown_text(document: Mapping[str, Any]) -> str:
     return markdown(document, COMMENT_BYTES, MARKER)
 
 
-def markdown(document: Mapping[str, Any], most_bytes: int, first: str = "") -> str:
+def markdown(document: Mapping[str, Any], most_bytes: int, first: str = "", pages: Sequence[str] = ()) -> str:
     """Return the run as Markdown.
 
     Args:
         document: of the run.
         most_bytes: how long the UTF-8 may be.
         first: the first line.
+        pages: files that tell more of the same run, to be named below the head.
     """
     found = workloads(document)
     told = document.get("counts") or counts([each.row for each in found], 0)
     head = [*filter(None, [first]), f"### GPU {describe_counts(told)}", ""]
+    head += [line for page in pages for line in (f"Report page: `{_code(page)}`", "")]
     return _fitting(head, [*_comparison(document), *_sentences(found), *_figures(found)], most_bytes)
 
 

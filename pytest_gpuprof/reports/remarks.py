@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_gpuprof.core.profile import Profile
+from pytest_gpuprof.core.results import Verdict
 from pytest_gpuprof.reports.rows import Row
 from pytest_gpuprof.reports.screen import escaped, plain
 from pytest_gpuprof.reports.standing import COLOURS
 from pytest_gpuprof.reports.sweeps import describe_sweeps
 
-__all__ = ["Remark", "counts", "describe_comparison", "describe_counts", "remarks"]
+__all__ = ["Remark", "counts", "describe_comparison", "describe_counts", "describe_quarantine", "remarks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,7 @@ def remarks(rows: Sequence[Row], ascii_only: bool) -> list[Remark]:
             if verdict.outcome == "unavailable" and verdict.cause == "no device":
                 without.setdefault(verdict.sentence.partition(": ")[2], []).append(row.name)
             elif verdict.outcome != "met":
-                # "not enforced" and "not judged" are said by the sentence itself
-                head = "" if verdict.outcome == "not enforced" else f"{verdict.outcome}: "
-                said.setdefault((f"{head}{verdict.sentence}", COLOURS[verdict.outcome]), []).append(row.name)
+                said.setdefault((_verdict(verdict), COLOURS[verdict.outcome]), []).append(row.name)
         if (board_only := _board_only(row.profile)) is not None:
             said.setdefault((board_only, None), []).append(row.name)
         for caution in row.profile.cautions:
@@ -55,6 +54,12 @@ def remarks(rows: Sequence[Row], ascii_only: bool) -> list[Remark]:
     found += [Remark(_doubt(each)) for each in doubts.values()]
     found += [Remark(_without_device(_in_a_line(reason), names), "yellow") for reason, names in without.items()]
     return [Remark(plain(escaped(remark.text), ascii_only), remark.colour) for remark in found]
+
+
+def _verdict(verdict: Verdict) -> str:
+    if verdict.outcome == "not enforced":  # the sentence says so
+        return verdict.sentence
+    return f"{verdict.outcome}{'' if verdict.enforce else ', not enforced'}: {verdict.sentence}"
 
 
 def _board_only(profile: Profile) -> str | None:
@@ -118,6 +123,22 @@ def describe_comparison(told: Mapping[str, Any]) -> str:
     """
     counted = ", ".join(f"{count} {change}" for change, count in told["changes"].items()) or "nothing"
     return f"compared with {told['reference']}: {counted}"
+
+
+def describe_quarantine(test: str, note: Mapping[str, Any], until: str) -> str:
+    """Return that a test is in quarantine, and why, in one line.
+
+    Args:
+        test: node id.
+        note: the ``"quarantine"`` of its records.
+        until: when it ends, in words.
+
+    >>> note = {"reason": "noisy runner", "until": "2026-12-24", "would_fail": ["min_speedup"]}
+    >>> describe_quarantine("test_a.py::test_b", note, "until 2026-12-24")
+    'quarantined: test_a.py::test_b (min_speedup): noisy runner; until 2026-12-24'
+    """
+    would_fail = ", ".join(note.get("would_fail", ()))
+    return f"quarantined: {test}{f' ({would_fail})' if would_fail else ''}: {note['reason']}; {until}"
 
 
 def describe_counts(found: Mapping[str, int]) -> str:

@@ -13,9 +13,9 @@ from pytest_gpuprof.budgets.kinds import KINDS, Kind, kinds_by_figure
 from pytest_gpuprof.budgets.verdict import doubts_about
 from pytest_gpuprof.core.baseline import MOST_RUNS
 from pytest_gpuprof.core.environment import Fact
-from pytest_gpuprof.storage.baselines import Entry
 from pytest_gpuprof.storage.codec import completed
 from pytest_gpuprof.storage.conditions import key_of
+from pytest_gpuprof.storage.entries import Entry
 from pytest_gpuprof.storage.matching import short_id
 from pytest_gpuprof.storage.parts import cautions_from
 

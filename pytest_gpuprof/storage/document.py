@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.storage.codec import SCHEMA
 from pytest_gpuprof.storage.parts import builtins_of
 
-__all__ = ["SCHEMA", "checked", "figures_by_workload", "new_document", "read_document", "write_document"]
+__all__ = ["SCHEMA", "checked", "figures_by_workload", "new_document", "read_document", "unenforced", "write_document"]
 
 _NAME, _, _NUMBER = SCHEMA.rpartition("/")
 
@@ -53,7 +54,7 @@ def new_document(
         comparison: with what the run was compared, how many figures changed how, and what is gone; ``None`` if with
             nothing.
     """
-    compared = {} if comparison is None else {"comparison": comparison}
+    records = list(records)
     document: dict[str, Any] = builtins_of(
         {
             "schema": SCHEMA,
@@ -65,8 +66,9 @@ def new_document(
             "machine": machine,
             "settings": settings,
             "counts": counts,
-            **compared,
-            "records": list(records),
+            "unenforced": unenforced({"records": records}),
+            **({} if comparison is None else {"comparison": comparison}),
+            "records": records,
         }
     )
     return document
@@ -223,6 +225,13 @@ def write_document(document: Mapping[str, Any], path: str | Path) -> None:
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def unenforced(document: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many budgets were judged and fail nothing, by outcome: ``enforce=False``, or a test in quarantine."""
+    verdicts = (verdict for record in figures_by_workload(document).values() for verdict in record.get("verdicts", ()))
+    spared = Counter(verdict["outcome"] for verdict in verdicts if not verdict.get("enforce", True))
+    return {outcome: spared[outcome] for outcome in ("met", "missed", "inconclusive") if spared[outcome]}
 
 
 def figures_by_workload(document: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:

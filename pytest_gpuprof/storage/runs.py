@@ -29,6 +29,7 @@ class RunInfo:
         duration_s: how long it took.
         records: how many it has.
         counts: budgets by outcome.
+        unenforced: of these, those that were judged and fail nothing; empty too where an older version measured.
         has_samples: whether it can be judged again; ``prune`` takes the samples of older runs.
     """
 
@@ -44,6 +45,7 @@ class RunInfo:
     duration_s: float
     records: int
     counts: Mapping[str, int] = field(default_factory=dict)
+    unenforced: Mapping[str, int] = field(default_factory=dict)
     has_samples: bool = True
 
 

@@ -97,7 +97,7 @@ def test_other_conditions_are_incomparable_and_fail_nothing(history: History, co
     history.run({A: SLOW})
     assert command("compare", "1", "2", "--fail-on", "regressed") == 3
     assert (
-        "incomparable: test_it.py::test_a fast: it is in run 1 (commit 0000001 on main of 2026-01-02) under other "
+        "incomparable: test_it.py::test_a: it is in run 1 (commit 0000001 on main of 2026-01-02) under other "
         "conditions only: device was H200 (simulated) and is T4 (simulated)" in command.out
     )
     assert "nothing in run 2 " in command.err
@@ -112,14 +112,26 @@ def test_a_reference_of_the_same_card_is_looked_for(history: History, command: C
     assert outcomes(command, "latest:main", "--figures", "gpu_time") == {(A, "gpu_time"): "unchanged"}
 
 
+def test_workloads_are_called_as_in_the_table_of_a_run(history: History, command: Command) -> None:
+    """Without folders, unless two would be called alike, and with the profile where a test has several."""
+    tests = ["test_a.py::test_one one", "test_a.py::test_one two", "b/test_b.py::t", "c/test_b.py::t", "c/test_d.py::t"]
+    history.run([f"tests/{each}" for each in tests])
+    history.run({"tests/test_a.py::test_one one": SLOW, "tests/b/test_b.py::t": SLOW})
+    assert command("compare", "1", "2", "--figures", "gpu_time", "--only-changed") == 0
+    _, *shown = [line.partition("  ")[0] for line in command.out.splitlines() if line.startswith("test")]
+    gone = ["tests/c/test_b.py::t", "test_d.py::t", "test_a.py::test_one two"]
+    assert shown == ["test_a.py::test_one one", "tests/b/test_b.py::t", *gone]
+    assert f"vanished: {', '.join(gone)}\n" in command.out
+
+
 def test_a_rename_is_guessed_and_still_vanished(history: History, command: Command) -> None:
     """It is told as a guess, and a gate on vanished tests does not rest on the guess."""
     history.run({"test_it.py::test_product": 1e-3, B: 1e-3})
     history.run({"test_it.py::test_matmul": 1e-3, B: 1e-3})
     assert command("compare", "1", "2", "--fail-on", "vanished") == 1
     assert (
-        "maybe renamed: test_it.py::test_product fast is gone, and test_it.py::test_matmul has the same workload in "
-        "the same file" in command.out
+        "maybe renamed: test_it.py::test_product is gone, and test_it.py::test_matmul has the same workload in the "
+        "same file" in command.out
     )
     assert command.err == "pytest-gpuprof: --fail-on vanished: 1 row\n"
 

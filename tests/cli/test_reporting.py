@@ -73,6 +73,29 @@ def test_an_exported_run_with_the_history_of_the_store(history: History, command
     assert '"run 1, 0000001"' in page()
 
 
+@pytest.mark.parametrize("reference", ["latest", "run.json"])
+def test_the_export_is_the_same_page(reference: str, history: History, command: Command) -> None:
+    """With the runs before it, and of what ``-k`` means."""
+    history.run({"t.py::test_a": 2e-3, "t.py::test_b": 2e-3})
+    document = history.run({"t.py::test_a": 1e-3, "t.py::test_b": 1e-3})
+    Path("run.json").write_text(json.dumps(document), encoding="utf-8")
+    assert command("report", reference, "-k", "test_b", "-o", "-") == 0
+    reported = command.out
+    assert command("export", reference, "--format", "html", "-k", "test_b") == 0
+    assert '"run 1, 0000001"' in command.out
+    assert command.out == reported
+
+
+def test_an_export_needs_a_store_where_a_report_does(history: History, command: Command) -> None:
+    """An exported run has none to need; a store that was named has to be there."""
+    Path("run.json").write_text(json.dumps(history.document()), encoding="utf-8")
+    assert command("export", "run.json", "--format", "html") == 0
+    assert "there is no store with earlier runs" in command.out
+    assert command("export", "run.json", "--format", "html", "--store", "gone.sqlite3") == 2
+    assert "there is no store" in command.err
+    assert command("export", "run.json", "--format", "csv", "--store", "gone.sqlite3") == 0
+
+
 def test_a_store_that_is_damaged_leaves_an_exported_run(history: History, command: Command) -> None:
     """The page says why it has no history."""
     Path("run.json").write_text(json.dumps(history.document()), encoding="utf-8")

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_gpuprof.cli.output import screen_of
 from pytest_gpuprof.reports.screen import Screen
+from pytest_gpuprof.storage.document import unenforced
 
 from .conftest import Command, History
 
@@ -41,6 +42,45 @@ def test_list_can_be_limited(history: History, command: Command) -> None:
     assert [row["number"] for row in csv.DictReader(io.StringIO(command.out))] == ["3", "1"]
     assert command("list", "--branch", "gone") == 3
     assert "has no run on the branch gone; measure something" in command.err
+
+
+def in_quarantine(history: History) -> dict[str, Any]:
+    """Return a run with three budgets: one of a test in quarantine is missed, one is met, one is met and enforced."""
+    document = history.document([f"test_it.py::test_{name}" for name in "abc"], budget="max_gpu_time")
+    first, second, _ = document["records"]
+    first["verdicts"][0] |= {"outcome": "missed", "sentence": "GPU time 9 ms misses it", "enforce": False}
+    second["verdicts"][0]["enforce"] = False
+    note = {"reason": "noisy runner", "until": "2026-12-10"}
+    first["quarantine"] = {**note, "would_fail": ["max_gpu_time"]}
+    second["quarantine"] = {**note, "would_fail": []}
+    return document | {"counts": {"met": 2, "missed": 1}, "unenforced": unenforced(document)}
+
+
+def test_list_tells_what_fails_nothing(history: History, command: Command) -> None:
+    """Beside what it is counted as; a run of a version that did not keep it tells nothing."""
+    older = history.document()
+    del older["unenforced"]
+    history.add(in_quarantine(history), older)
+    assert command("list") == 0
+    assert "  2 met (1 not enforced), 1 missed (1 not enforced)\n" in command.out
+    assert command("list", "--format", "json") == 0
+    assert sorted(str(run["unenforced"]) for run in json.loads(command.out)) == ["{'met': 1, 'missed': 1}", "{}"]
+    assert command("list", "--format", "csv") == 0
+    (row,) = [row for row in csv.DictReader(io.StringIO(command.out)) if row["missed"] == "1"]
+    assert (row["met_unenforced"], row["missed_unenforced"], row["inconclusive_unenforced"]) == ("1", "1", "0")
+
+
+def test_show_tells_what_fails_nothing_and_why(history: History, command: Command) -> None:
+    """As the summary of a run does, with the day; a gate in quarantine that holds is told too."""
+    history.add(in_quarantine(history))
+    assert command("show") == 0
+    missed, first, second, counted = command.out.splitlines()[-4:]
+    assert missed == "test_it.py::test_a missed, not enforced: GPU time 9 ms misses it"
+    assert first == "quarantined: test_it.py::test_a (max_gpu_time): noisy runner; until 2026-12-10"
+    assert second == "quarantined: test_it.py::test_b: noisy runner; until 2026-12-10"
+    assert counted.startswith("budgets: 2 met, 1 missed")
+    assert command("show", "-k", "test_c") == 0
+    assert "quarantine" not in command.out
 
 
 def test_list_for_programs(history: History, command: Command) -> None:

@@ -119,6 +119,16 @@ def test_a_whole_name_means_itself(history: History, command: Command) -> None:
     assert "gpu time of test_it.py::test_a fast" in command.out
 
 
+@pytest.mark.parametrize("name", ["tests/{} fast", "{} fast", "tests/{}", "{}"])
+def test_a_name_can_be_copied_from_where_it_is_shown(name: str, history: History, command: Command) -> None:
+    """From the table, without its folders, and from the candidates, with the workload's name."""
+    history.run([f"tests/{A} fast", f"tests/{A} faster", f"tests/{A}_and_more fast"])
+    several = 2 if name.endswith("}") else 0
+    assert command("history", name.format(A)) == several
+    assert f"{A} fast" in (command.err if several else command.out)
+    assert "_and_more" not in command.err
+
+
 @pytest.mark.usefixtures("risen")
 def test_a_figure_that_nobody_measured(command: Command) -> None:
     """Or that does not exist."""

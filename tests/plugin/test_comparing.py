@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_gpuprof.plugin.comparing import vanished
-from pytest_gpuprof.storage.baselines import Baselines, Entry
+from pytest_gpuprof.storage.baselines import Baselines
+from pytest_gpuprof.storage.entries import Entry
 
 from .conftest import GPU, Runs, machine, text_of
 

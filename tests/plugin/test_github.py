@@ -61,6 +61,18 @@ def test_a_run_is_summed_up_and_annotated(runs: Runs, summary: Path) -> None:
     assert warning.startswith(f"::warning file={runs.path.name}/test_it.py,")
 
 
+def test_the_summary_names_the_report_page(runs: Runs, summary: Path) -> None:
+    """If the run wrote one; what could not be written is not named."""
+    result = runs.on_gpu(SOURCE, *NO_OTHER, "--gpu-profile-html=out/page.html")
+    assert "report page: out/page.html" in text_of(result)
+    assert "\nReport page: `out/page.html`\n" in summary.read_text(encoding="utf-8")
+    summary.unlink()
+    taken = f"{SOURCE}\ndef test_takes_the_name(pytestconfig):\n    (pytestconfig.rootpath / 'taken.html').mkdir()\n"
+    broken = runs.on_gpu(taken, *NO_OTHER, "--gpu-profile-html=taken.html")
+    assert "could not be written" in text_of(broken)
+    assert "Report page" not in summary.read_text(encoding="utf-8")
+
+
 def test_another_plugin_that_annotates_failures_is_not_repeated(runs: Runs, summary: Path) -> None:
     """What failed a test is its business; what failed none is ours."""
     if not has("pytest_github_actions_annotate_failures"):

@@ -69,10 +69,13 @@ def test_a_gate_in_quarantine_is_shown_and_fails_nothing(
 
 def test_it_is_visible_in_the_record_and_in_junit(runs: Runs) -> None:
     """The verdict is there and not enforced, with the reason and the day."""
-    run(runs, MISSED, "--gpu-profile-export=json:out.json", "--junitxml=junit.xml")
-    (record,) = runs.exported()["records"]
+    result = run(runs, MISSED, "--gpu-profile-export=json:out.json", "--junitxml=junit.xml")
+    assert "test_it.py::test_it missed, not enforced: speedup" in text_of(result)
+    document = runs.exported()
+    (record,) = document["records"]
     assert [(each["outcome"], each["enforce"]) for each in record["verdicts"]] == [("missed", False)]
     assert record["quarantine"] == {"reason": "noisy runner", "until": "2026-12-10", "would_fail": ["min_speedup"]}
+    assert document["unenforced"] == {"missed": 1}
     (journaled,) = runs.journal()
     assert journaled["quarantine"] == record["quarantine"]
     junit = (runs.path / "junit.xml").read_text(encoding="utf-8")

@@ -116,8 +116,8 @@ def test_keys_that_are_not_known_are_allowed(runs: Runs, validator: Any) -> None
             return [with_more(each, at) for each in value]
         if not isinstance(value, dict):
             return value
-        named = {"legs", "counts", "derived", "readings", "samples", "series", "overhead", "params", "peaks",
-                 "identity", "state", "figures", "conditions", "baselines"}  # fmt: skip
+        named = {"legs", "counts", "unenforced", "derived", "readings", "samples", "series", "overhead", "params",
+                 "peaks", "identity", "state", "figures", "conditions", "baselines"}  # fmt: skip
         more = {} if at in named else {"from_the_future": {"x": 1}}
         return {**{key: with_more(each, key) for key, each in value.items()}, **more}
 

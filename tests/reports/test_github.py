@@ -130,3 +130,13 @@ def test_an_improvement_that_is_doubted_has_no_distance_from_its_limit() -> None
     """It is a negative share of a positive limit, which has no logarithm."""
     doubted = verdict("inconclusive", observed=-0.2, limit=0.05, change="improved")
     assert annotations_of(document(record(verdicts=[doubted])))[0].startswith("::warning ")
+
+
+def test_the_summary_names_the_report_page() -> None:
+    """Below its head, as a name that is no markup, however little room there is."""
+    made = document(*(record(f"t.py::test_{number}") for number in range(500)))
+    head, _, page, *_ = step_summary(made, 4096, ["out/a`<b>.html"]).splitlines()
+    assert head.startswith("### GPU budgets: ")
+    assert page == "Report page: `out/a'<b>.html`"
+    assert len(step_summary(made, 4096, ["out/page.html"]).encode()) <= 4096
+    assert "Report page" not in step_summary(made)

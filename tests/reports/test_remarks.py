@@ -49,6 +49,20 @@ def test_a_missed_budget_and_a_doubt_have_their_sentence() -> None:
 
 
 @pytest.mark.parametrize(
+    ("verdict", "told"),
+    [
+        (Verdict("missed", "min_speedup", "it is slow", enforce=False), "missed, not enforced: it is slow"),
+        (Verdict("inconclusive", "min_speedup", "who knows", enforce=False), "inconclusive, not enforced: who knows"),
+        (Verdict("not enforced", "min_speedup", "no key matches", enforce=False), "no key matches"),
+    ],
+)
+def test_a_budget_that_fails_nothing_says_so(verdict: Verdict, told: str) -> None:
+    """Or a green test with a missed budget would be a riddle; once is enough."""
+    (found,) = remarks([row([1.0], [0.5], verdict)], False)
+    assert found.text == f"t.py::test_a {told}"
+
+
+@pytest.mark.parametrize(
     ("facts", "told"), [(["9 s", "9 s"], "and 1 more caution"), (["9 s", "8 s"], "and 1 more alike")]
 )
 def test_doubts_of_one_kind_are_told_once(facts: list[str], told: str) -> None:

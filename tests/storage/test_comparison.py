@@ -45,7 +45,7 @@ def test_from_nothing_to_something_is_worse_and_printed_in_every_format() -> Non
     comparison = Comparison("before", "now", (found,))
     told = json.loads(json.dumps(data(comparison, comparison.rows, {}), allow_nan=False))
     assert "change" not in told["rows"][0]
-    assert "from 0" in table(comparison.rows)
+    assert "from 0" in table(comparison, comparison.rows)
     assert "from 0" in markdown(comparison, comparison.rows)
     assert "inf" not in [str(cell) for cell in csv_rows(comparison.rows)[0]]
     assert comparison.means == []  # no factor can be told

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_gpuprof.core.errors import UsageError
-from pytest_gpuprof.storage.document import SCHEMA, figures_by_workload, read_document, write_document
+from pytest_gpuprof.storage.document import SCHEMA, figures_by_workload, read_document, unenforced, write_document
 
 Make = Callable[..., dict[str, Any]]
 
@@ -48,6 +48,23 @@ def test_the_last_attempt_wins(record: Make, document: Make) -> None:
     found = figures_by_workload(made)
     assert list(found) == [("tests/test_it.py::test_fast", "fast"), ("b", "b")]
     assert found["tests/test_it.py::test_fast", "fast"]["figures"]["gpu_time"]["value"] == 2.0
+
+
+def test_what_was_judged_and_fails_nothing_is_counted(record: Make, document: Make) -> None:
+    """By its outcome, as the last attempt had it; what was not judged fails nothing anyway."""
+
+    def judged(name: str, *verdicts: tuple[str, bool], attempt: int = 1) -> dict[str, Any]:
+        told = [{"outcome": outcome, "enforce": enforce} for outcome, enforce in verdicts]
+        return {**record(f"t::{name}", name, attempt=attempt), "verdicts": told}
+
+    made = document(
+        judged("a", ("missed", False), ("missed", True), ("met", False)),
+        judged("b", ("missed", False), ("unavailable", False), ("not enforced", False)),
+        judged("c", ("missed", False)),
+        judged("c", ("inconclusive", False), attempt=2),
+    )
+    assert made["unenforced"] == unenforced(made) == {"met": 1, "missed": 2, "inconclusive": 1}
+    assert document(judged("a", ("missed", True)))["unenforced"] == {}
 
 
 def test_an_older_document_gets_what_it_lacks(record: Make, tmp_path: Path) -> None:
