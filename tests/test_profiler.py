@@ -559,6 +559,37 @@ def test_a_stand_in_that_nobody_named_is_measured_and_not_judged() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("budgets", "options", "few"),
+    [
+        ([Budget("min_speedup", 5)], {}, True),
+        ([Budget("min_speedup", 5), Budget("max_cpu_memory", "1 GiB")], {}, True),
+        ([Budget("max_regression", 0.1, metric="speedup")], {}, True),
+        ([Budget("min_speedup", 5), Budget("max_cpu_time", "20 ms")], {}, False),
+        ([Budget("min_speedup", {"NVIDIA H200": 5})], {}, True),
+        ([Budget("min_speedup", 5)], {"metrics": ["time"]}, False),
+        ([Budget("max_gpu_memory", "1 GiB")], {"metrics": ["time"]}, False),
+        ([], {}, False),
+    ],
+)
+@pytest.mark.parametrize("cards", [(), (Card(),)])
+def test_what_cannot_be_judged_here_takes_the_least_rounds(
+    cards: Sequence[Card], budgets: Sequence[Budget], options: Any, few: bool
+) -> None:
+    """Without a GPU or on a stand-in that nobody named; a figure that somebody asked for is known well all the same."""
+    noisy = SimulatedBackend(cards, seed=1, cpu_noise=0.3)
+    taken = measure(Work(), *budgets, profiler=profiler_on(noisy, devices=()), **options)
+    assert len(taken.cpu.rounds) == (3 if few else 24)
+
+
+def test_a_limit_for_other_devices_leaves_the_figure_well_known() -> None:
+    """On a device that is judged: who writes a limit for it looks at the figure first."""
+    noisy = SimulatedBackend(seed=1, cpu_noise=0.3)
+    taken = measure(Work(), Budget("min_speedup", {"NVIDIA H200": 5}), profiler=profiler_on(noisy))
+    assert outcomes(taken) == {"min_speedup": "not enforced"}
+    assert len(taken.cpu.rounds) == 24
+
+
 def test_several_accelerators_are_several_profiles() -> None:
     """Each with a name of its own; a call that returns one profile refuses them."""
     run = profiler_on(SimulatedBackend((Card("A"), Card("B"))), devices=("simulated:0", "simulated:1"))
