@@ -212,6 +212,7 @@ class Measuring:
             transfers=[leg for leg in self._wanted.legs("transfers") if leg == "gpu"],  # the CPU's data is there
             compare=compare,
             observe=watched.observe if watched else lambda _: {},
+            board=watched,
             events_of=self._events_of,
             watch=self._onward(),
         )
