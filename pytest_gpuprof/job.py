@@ -76,6 +76,20 @@ class Job:
         """How to compare the outputs of the legs."""
         return False if self.workload.check is None else self.workload.check
 
+    def can_judge(self, budget: Budget) -> bool:
+        """Return whether a budget can be judged here: its legs can be run, and none on a stand-in that nobody named."""
+        legs = budget.meaning.legs
+        return legs <= self.legs.keys() and not ("gpu" in legs and self.not_judged)
+
+    def measures_in_vain(self, budgets: Sequence[Budget]) -> bool:
+        """Return whether rounds are taken for budgets that cannot be judged here, while nobody asked for times.
+
+        One of a sweep is whether the GPU is faster at a size. A limit that is given for other devices only is none: its
+        figure is what a limit for this device would be found from.
+        """
+        asked = "rounds" in (self.metrics or ())
+        return not asked and any("rounds" in each.needs and not self.can_judge(each) for each in budgets)
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

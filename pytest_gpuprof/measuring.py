@@ -190,7 +190,11 @@ class Measuring:
             timed,
             self._job.plan,
             BudgetRule(
-                self._limits(budgets), self._job.amounts.get("items"), work=self._work(), stand_in=self._stand_in()
+                self._limits(budgets),
+                self._job.amounts.get("items"),
+                work=self._work(),
+                stand_in=self._stand_in(),
+                in_vain=self._job.measures_in_vain(budgets),
             ),
             lambda plan: self._extensions.meters(plan.device, plan.leg),
             threads=self._job.threads,
@@ -198,6 +202,7 @@ class Measuring:
             transfers=[leg for leg in self._wanted.legs("transfers") if leg == "gpu"],  # the CPU's data is there
             compare=compare,
             observe=watched.observe if watched else lambda _: {},
+            board=watched,
             events_of=self._events_of,
             watch=self._onward(),
         )
@@ -217,9 +222,9 @@ class Measuring:
         }
 
     def _limits(self, budgets: Sequence[Budget]) -> list[tuple[Budget, float]]:
-        """Return the budgets that have a limit on this device, with it."""
+        """Return the budgets that can be judged and have a limit on this device, with it."""
         found = []
-        for budget in budgets:
+        for budget in filter(self._job.can_judge, budgets):
             leg = self._job.legs.get("gpu" if "gpu" in budget.meaning.legs else "cpu")
             limit = None if leg is None else budget.limit_for(leg.device.info)
             if limit is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ import pytest
 from pytest_gpuprof import Budget, Plan, Profile, Profiler, hookimpl, profile
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend, SimulatedContextError, SimulatedDevice
 from pytest_gpuprof.core.errors import DeviceError, OutputsDiffer, Unavailable, UsageError, WorkloadError
+from pytest_gpuprof.core.progress import Progress
 from pytest_gpuprof.core.protocols import Device
 from pytest_gpuprof.core.results import Caution, Reading
 from pytest_gpuprof.job import METRICS_ASKED, Job
@@ -445,6 +447,48 @@ def test_throttling_spoils_only_what_was_missed() -> None:
     assert 50 <= percent <= 100
 
 
+class Hot:
+    """Makes a machine whose card is at half its clock for a while, from the beginning of its second round."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.began_s = math.inf
+        self.machine = SimulatedBackend((Card(speed_at=self.speed_at),), seed=1)
+
+    def speed_at(self, moment: float) -> float:
+        return 0.5 if self.began_s < moment < self.began_s + self.seconds else 1.0
+
+    def watch(self, progress: Progress) -> None:
+        if progress.phase == "round" and progress.step == 2 and math.isinf(self.began_s):
+            self.began_s = self.machine.clock.time
+
+    def measure(self, *budgets: Budget, **options: Any) -> Profile:
+        return measure(Work(), *budgets, profiler=profiler_on(self.machine, watch=self.watch), **options)
+
+
+def test_rounds_in_which_the_gpu_was_hot_for_a_moment_are_taken_again() -> None:
+    """They are in no figure and spoil nothing; that they were dropped is told, and the state is what it was."""
+    taken = Hot(0.2).measure(Budget("max_gpu_time", "0.8 ms"), rounds=6)
+    assert outcomes(taken) == {"max_gpu_time": "missed"}
+    assert max(taken.gpu.per_round("wall_time")) < 1.05e-3
+    assert [each.index for each in taken.gpu.rounds] == list(range(6))
+    (caution,) = taken.cautions
+    assert caution.code == "taken again"
+    assert "dropped and taken again, because the GPU was throttled in" in caution.message
+    assert taken.environment.state["gpu_held_back_thermal"] > 0
+
+
+def test_what_stays_hot_is_kept_and_doubted() -> None:
+    """After two attempts in vain; it takes no more time than those."""
+    hot = Hot(1000.0)
+    taken = hot.measure(Budget("max_gpu_time", "1 ms"), rounds=6)
+    assert outcomes(taken) == {"max_gpu_time": "inconclusive"}
+    assert [each.code for each in taken.cautions] == ["throttled", "taken again", "unstable clock"]
+    assert "2 rounds were dropped and taken again" in str(taken)
+    slow = [each > 1.5e-3 for each in taken.gpu.per_round("wall_time")]
+    assert slow == [False, *[True] * 5]
+
+
 def test_another_process_on_the_card_is_told() -> None:
     """With what it spoils."""
     machine = SimulatedBackend((Card(shared_from=1000.05),), seed=1)
@@ -547,6 +591,37 @@ def test_a_stand_in_that_nobody_named_is_measured_and_not_judged() -> None:
     assert outcomes(measure(work, Budget("min_speedup", 5), profiler=strict, devices="simulated:0")) == {
         "min_speedup": "not enforced"
     }
+
+
+@pytest.mark.parametrize(
+    ("budgets", "options", "few"),
+    [
+        ([Budget("min_speedup", 5)], {}, True),
+        ([Budget("min_speedup", 5), Budget("max_cpu_memory", "1 GiB")], {}, True),
+        ([Budget("max_regression", 0.1, metric="speedup")], {}, True),
+        ([Budget("min_speedup", 5), Budget("max_cpu_time", "20 ms")], {}, False),
+        ([Budget("min_speedup", {"NVIDIA H200": 5})], {}, True),
+        ([Budget("min_speedup", 5)], {"metrics": ["time"]}, False),
+        ([Budget("max_gpu_memory", "1 GiB")], {"metrics": ["time"]}, False),
+        ([], {}, False),
+    ],
+)
+@pytest.mark.parametrize("cards", [(), (Card(),)])
+def test_what_cannot_be_judged_here_takes_the_least_rounds(
+    cards: Sequence[Card], budgets: Sequence[Budget], options: Any, few: bool
+) -> None:
+    """Without a GPU or on a stand-in that nobody named; a figure that somebody asked for is known well all the same."""
+    noisy = SimulatedBackend(cards, seed=1, cpu_noise=0.3)
+    taken = measure(Work(), *budgets, profiler=profiler_on(noisy, devices=()), **options)
+    assert len(taken.cpu.rounds) == (3 if few else 24)
+
+
+def test_a_limit_for_other_devices_leaves_the_figure_well_known() -> None:
+    """On a device that is judged: who writes a limit for it looks at the figure first."""
+    noisy = SimulatedBackend(seed=1, cpu_noise=0.3)
+    taken = measure(Work(), Budget("min_speedup", {"NVIDIA H200": 5}), profiler=profiler_on(noisy))
+    assert outcomes(taken) == {"min_speedup": "not enforced"}
+    assert len(taken.cpu.rounds) == 24
 
 
 def test_several_accelerators_are_several_profiles() -> None:

@@ -278,6 +278,10 @@ def confirm(first: Verdict, second: Verdict, budget: Budget) -> Verdict:
 class BudgetRule:
     """Enough rounds, when every budget that rests on rounds is decided; looked at only where the decision rule looks.
 
+    Without such a budget the figure is what somebody wants to see, and rounds are enough when it is known well. Where
+    budgets were asked for and none can be judged here, as a speedup without a GPU, no number of rounds gives a verdict:
+    the first look is enough, and whoever waits for the test is not kept waiting.
+
     Args:
         budgets: what has to be decided, each with its limit on this device.
         items: declared items per call, for throughput.
@@ -285,6 +289,7 @@ class BudgetRule:
         precise: relative half-width at which a figure without a budget is known well enough; 5 %, because nobody reads
             a speedup more exactly than that.
         stand_in: the word that must stand beside figures of the accelerator, empty for none.
+        in_vain: whether rounds are taken for budgets that cannot be judged here, while nobody asked for the figure.
 
     Attributes:
         estimate: the figure that the last look was about, as it found it: one that wants more rounds, if there is any.
@@ -297,11 +302,13 @@ class BudgetRule:
         precise: float = 0.05,
         work: Mapping[str, Any] = MappingProxyType({}),
         stand_in: str = "",
+        in_vain: bool = False,
     ) -> None:
         self._budgets = [(budget, limit) for budget, limit in budgets if "rounds" in budget.needs]
         self._work = {"items": items, **work}
         self._precise = precise
         self._stand_in = stand_in
+        self._in_vain = in_vain
         self.estimate: Estimate | None = None
 
     def enough(self, legs: Mapping[str, Sequence[Round]]) -> str | None:
@@ -311,7 +318,9 @@ class BudgetRule:
         if count not in LOOKS:
             return None
         if not self._budgets:
-            return self._known_well_enough(profile)
+            known = self._known_well_enough(profile)
+            vain = f"{count} rounds are enough where no budget that rests on them can be judged"
+            return vain if self._in_vain else known
         for budget, limit in self._budgets:
             values = () if _missing(profile, budget) else per_round(profile, budget)
             if values and self._is_open(profile, budget, limit, values):

@@ -10,18 +10,27 @@ from pytest_gpuprof.core.environment import Fact
 from pytest_gpuprof.core.protocols import Conditions
 from pytest_gpuprof.core.results import Caution, Leg, Reading, spoils
 
-__all__ = ["board_cautions", "board_state", "clock_cautions", "clock_under_load", "setting_cautions", "slow_rounds"]
+__all__ = [
+    "FULL_CLOCK",
+    "ON_BOARD",
+    "board_cautions",
+    "board_state",
+    "clock_cautions",
+    "clock_under_load",
+    "setting_cautions",
+    "slow_rounds",
+]
 
 _HARD_REASONS = frozenset({"thermal", "hardware", "power brake", "board limit", "reliability"})
 """Throttling that a well-kept machine does not show. A software power cap is how heavy kernels normally run."""
 
-_ON_BOARD: frozenset[Leg] = frozenset({"gpu", "reference"})
+ON_BOARD: frozenset[Leg] = frozenset({"gpu", "reference"})
 """The legs that run on the board: its state says nothing about the CPU leg."""
 
 _LEAST_SHARE = 0.01
 """Throttled for less than 1 % of the time moves no figure by more than 1 %."""
 
-_FULL_CLOCK = 0.985
+FULL_CLOCK = 0.985
 """A board that is counted as held at its power limit and runs at 98.5 % of its rated clock or more is not slowed: the
 last steps of the clock come and go by themselves."""
 
@@ -70,9 +79,12 @@ def board_state(before: Conditions, after: Conditions, seconds: float) -> Mappin
 
 
 def _shares(before: Conditions, after: Conditions, seconds: float) -> Mapping[str, float]:
-    """Return the part of the time that each reason was in force; where nothing counts it, there is none."""
+    """Return the part of the time that each reason was in force; where nothing counts it, there is none.
+
+    Counters are renewed in steps, so that they may hold a little more than the time.
+    """
     return {
-        reason: (after.throttled_s[reason] - before.throttled_s[reason]) / max(seconds, 1e-9)
+        reason: min(1.0, (after.throttled_s[reason] - before.throttled_s[reason]) / max(seconds, 1e-9))
         for reason in after.throttled_s
         if reason in before.throttled_s
     }
@@ -85,7 +97,8 @@ def _throttling(before: Conditions, after: Conditions, shares: Mapping[str, floa
     if not hard:
         return ()
     facts = " and ".join(
-        f"{reason} for {share:.0%} of the time" if share else f"{reason} at the end" for reason, share in hard.items()
+        f"{reason} for {share:.0%} of the time" if share else f"{reason} when it was looked at"
+        for reason, share in hard.items()
     )
     # Throttling only slows: a time that met its limit would have met it all the more. Joules per call go either way.
     return (
@@ -94,7 +107,7 @@ def _throttling(before: Conditions, after: Conditions, shares: Mapping[str, floa
             f"the GPU was throttled: {facts}{_clock_of_rated(after)}",
             "let it cool, or give it more air, and measure again",
             spoils("time", "ratio", outcomes=("missed",)) | spoils("energy"),
-            _ON_BOARD,
+            ON_BOARD,
         ),
     )
 
@@ -103,14 +116,14 @@ def _capped(after: Conditions, shares: Mapping[str, float]) -> Sequence[Caution]
     """Say that the power limit held the clock down. It is how heavy work runs, so it spoils nothing."""
     share = shares.get("power", 0.0)
     clock, rated = clock_under_load(after).value, after.rated_clock_hz.value
-    if share <= _LEAST_SHARE or not clock or not rated or clock >= _FULL_CLOCK * rated:
+    if share <= _LEAST_SHARE or not clock or not rated or clock >= FULL_CLOCK * rated:
         return ()
     return (
         Caution(
             "power capped",
             f"the GPU's power limit held its clock down for {share:.0%} of the time{_clock_of_rated(after)}",
             "heavy work does that: compare it only with measurements under the same power limit",
-            legs=_ON_BOARD,
+            legs=ON_BOARD,
         ),
     )
 
@@ -130,7 +143,7 @@ def _sharing(before: Conditions, after: Conditions, *, energy: bool) -> Sequence
                 f"{others} other process{'es' if others > 1 else ''} used the GPU meanwhile",
                 "stop them, or choose another device with --gpu-profile-devices",
                 spoils("time", "ratio", outcomes=("missed",)) | spoils("energy"),
-                _ON_BOARD,
+                ON_BOARD,
             ),
         )
     if not energy:
@@ -145,7 +158,7 @@ def _sharing(before: Conditions, after: Conditions, *, energy: bool) -> Sequence
                 f"nobody can tell who else used the GPU, whose joules count as well: {why}",
                 remedy or "see whether nvidia-smi lists processes",
                 spoils("energy"),
-                _ON_BOARD,
+                ON_BOARD,
             ),
         )
     if any(each.quality == "estimated" for each in looks):
@@ -155,7 +168,7 @@ def _sharing(before: Conditions, after: Conditions, *, energy: bool) -> Sequence
                 "NVML lists this process under a number that it does not know itself, so that other users of the GPU "
                 "were told from it by when they came",
                 "in a container, start it with --pid=host",
-                legs=_ON_BOARD,
+                legs=ON_BOARD,
             ),
         )
     return ()
@@ -230,7 +243,7 @@ def _two_clocks(falling: Sequence[float], fast: float) -> Sequence[Caution]:
             f"the GPU's clock jumped between {speeds}",
             "lock it with sudo nvidia-smi --lock-gpu-clocks, or let the machine come to rest first",
             spoils("time", "ratio", "energy"),
-            _ON_BOARD,
+            ON_BOARD,
         ),
     )
 
@@ -246,7 +259,7 @@ def _slow_clock(falling: Sequence[float], fast: float) -> Sequence[Caution]:
             f"{_SLOW_CLOCK:.0%} of the former in {slow} of {len(falling)} rounds",
             "let the GPU cool, or lock its clock with sudo nvidia-smi --lock-gpu-clocks",
             spoils("time", "ratio", outcomes=("missed",)) | spoils("energy"),
-            _ON_BOARD,
+            ON_BOARD,
         ),
     )
 
@@ -265,7 +278,7 @@ def setting_cautions(identity: Mapping[str, Fact]) -> Sequence[Caution]:
             f"{name}={identity[name]} makes every launch wait for its kernel",
             f"unset {name}",
             spoils("time", "ratio", outcomes=("missed",)) | spoils("energy"),
-            _ON_BOARD,
+            ON_BOARD,
         )
         for name in _BLOCKING
         if str(identity.get(name, "0")) not in ("0", "")
@@ -278,7 +291,7 @@ def setting_cautions(identity: Mapping[str, Fact]) -> Sequence[Caution]:
                 "power limit",
                 f"the GPU's power limit is {limit:g} W, where {default:g} W is its default",
                 f"raise it with sudo nvidia-smi -pl {default:g}, if the budgets were set at the default",
-                legs=_ON_BOARD,
+                legs=ON_BOARD,
             )
         )
     return tuple(found)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from pytest_gpuprof.budgets.budget import Need
+from pytest_gpuprof.budgets.crossover import is_of_sweep
 from pytest_gpuprof.core.errors import UsageError
 from pytest_gpuprof.extensions import Extensions
 from pytest_gpuprof.job import METRICS_ASKED, needs_of
@@ -62,6 +63,7 @@ class Planning:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         rows, total = [], _Longest(0.0, 0)
         energetic: list[float] = []
+        sweeping = 0
         for item in session.items:
             if not FIXTURES.intersection(getattr(item, "fixturenames", ())):
                 continue
@@ -77,7 +79,9 @@ class Planning:
                 rows.append([item.nodeid, f"error: {error}", ""])
                 continue
             total += longest
-            rows.append([item.nodeid, needs, longest.text])
+            sweeps = _sweeps(item, state)
+            sweeping += sweeps
+            rows.append([item.nodeid, needs, f"{longest.text} per size" if sweeps else longest.text])
         if reporter is not None:
             text = tabulate(rows, headers=["test", "what is measured", "at most"], tablefmt="simple")
             reporter.write_line(text if rows else "no test measures anything")
@@ -85,6 +89,9 @@ class Planning:
                 f"{len(rows)} tests, at most {total.text} with one profile each, without compilation; "
                 "a missed budget is measured twice"
             )
+            if sweeping:
+                tests = f"{sweeping} tests that sweep are" if sweeping > 1 else "1 test that sweeps is"
+                reporter.write_line(f"{tests} counted with one size: how many there are is known when a test runs")
             if energetic:
                 reporter.write_line(
                     f"{energy_line(self._settings, energetic)}; an energy too close to call is measured once more, "
@@ -106,6 +113,12 @@ class Planning:
             seconds += FURTHER_S
             calls += LEAK_CALLS
         return f"{' and '.join(sorted(legs))}: {', '.join(sorted(needs))}", _Longest(seconds, calls)
+
+
+def _sweeps(item: pytest.Item, state: TestState) -> bool:
+    """Return whether a test measures several sizes, as far as its budgets and the names in its body show."""
+    code = getattr(getattr(item, "function", None), "__code__", None)
+    return any(map(is_of_sweep, state.budgets)) or (code is not None and "sweep" in code.co_names)
 
 
 def _needs(settings: Settings, state: TestState) -> tuple[set[Need], set[str]]:

@@ -170,9 +170,21 @@ def _works(behind: Sequence[_Look], events: Events | None) -> bool:
 def _waits(plain: Sequence[_Look], behind: Sequence[_Look], varies: float) -> bool:
     """Whether even the fastest call behind a backlog is late, beside the calls next to it without one."""
     index = min(range(len(behind)), key=lambda each: behind[each].host_s)
-    beside_s = min(each.host_s for each in plain[max(0, index - 1) : index + 2])
+    times = [each.host_s for each in plain]
+    beside_s = min(times[max(0, index - 1) : index + 2])
     late_s = behind[index].host_s - beside_s
-    return late_s >= max(_WAITS_SHARE * behind[index].backlog_s, varies * beside_s)
+    grown_s = _in_turn(times, index) if times == sorted(times) else beside_s
+    later_s = behind[index].host_s - grown_s
+    return late_s >= _WAITS_SHARE * behind[index].backlog_s and later_s >= varies * grown_s
+
+
+def _in_turn(rising: Sequence[float], index: int) -> float:
+    """Return how long a call behind a backlog would have taken without one, where each call is slower than the last.
+
+    Two of them lie between two without a backlog: after a third and after two thirds of what calls grew by.
+    """
+    before, *after = rising[index - index % 2 :][:2]
+    return before * (after[0] / before) ** ((1 + index % 2) / 3) if after else before
 
 
 def _look(leg: BuiltLeg, events: Events, backlog_s: float) -> _Look:

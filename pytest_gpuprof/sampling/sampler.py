@@ -25,6 +25,7 @@ from pytest_gpuprof.sampling.plan import Plan
 from pytest_gpuprof.sampling.preflight import preflight
 from pytest_gpuprof.sampling.probe import Probe
 from pytest_gpuprof.sampling.quiet import quiet, threads_limited
+from pytest_gpuprof.sampling.retaking import HeldBack, Retaking
 from pytest_gpuprof.sampling.turn import JITTER, EventsOf, Observe, Running, Turn, first_call, prepare
 
 __all__ = ["LegRounds", "MeterFactory", "Rounds", "take_rounds"]
@@ -71,6 +72,7 @@ def take_rounds(
     transfers: Collection[results.Leg] = (),
     compare: Callable[[Mapping[results.Leg, Any]], None] | None = None,
     observe: Observe = lambda _: {},
+    board: HeldBack | None = None,
     events_of: EventsOf = preflight,
     watch: Watch | None = None,
 ) -> Rounds:
@@ -86,6 +88,7 @@ def take_rounds(
         transfers: the legs whose upload and download are wanted.
         compare: gets the outputs of the first calls, before anything is timed; raises if they differ.
         observe: asked after each turn of a leg, and its figures are kept with the round.
+        board: knows of a round whether the board was held back in it, so that it is taken again; ``None`` keeps all.
         events_of: tells what the events of a device are good for.
         watch: told what is being done, between timed regions; ``None`` if nobody wants to know.
 
@@ -119,7 +122,7 @@ def take_rounds(
             wanted = {"device_time": leg_of in device_time, "transfers": leg_of in transfers}
             _run(each, "during warm-up", partial(prepare, each, plan, events_of, **wanted))
         began = clock.now()
-        reason = _rounds(running, plan, rule, clock, observe, watch)
+        reason = _rounds(running, plan, rule, clock, observe, board, watch)
         seconds = clock.now() - began
         return Rounds({each.leg.plan.leg: _finished(each) for each in running}, reason, seconds)
 
@@ -129,18 +132,23 @@ def _call_first(each: Running, outputs: dict[results.Leg, Any]) -> None:
 
 
 def _rounds(
-    running: Sequence[Running], plan: Plan, rule: StoppingRule, clock: Clock, observe: Observe, watch: Watch | None
+    running: Sequence[Running],
+    plan: Plan,
+    rule: StoppingRule,
+    clock: Clock,
+    observe: Observe,
+    board: HeldBack | None,
+    watch: Watch | None,
 ) -> str:
     deadline, longest_s = clock.now() + plan.max_time_s, 0.0
+    retaking = Retaking(running, board, clock, deadline, plan.min_rounds)
     for index in range(plan.max_rounds):
         began = clock.now()
         if began > deadline:
             return f"out of time after {index} rounds"
         if watch is not None:
             watch(_before(index, plan, rule, longest_s, deadline - began))
-        order = running if index % 2 == 0 else running[::-1]
-        for position, each in enumerate(order):
-            _run(each, f"in round {index + 1}", Turn(each, index, position, observe))
+        retaking.take(partial(_take_turns, running, index, observe))
         longest_s = max(longest_s, clock.now() - began)
         looked = index + 1 >= plan.min_rounds
         if looked or watch is not None:  # who watches wants the estimate sooner
@@ -148,6 +156,12 @@ def _rounds(
             if looked and reason is not None:
                 return reason
     return f"all {plan.max_rounds} rounds taken"
+
+
+def _take_turns(running: Sequence[Running], index: int, observe: Observe) -> None:
+    order = running if index % 2 == 0 else running[::-1]
+    for position, each in enumerate(order):
+        _run(each, f"in round {index + 1}", Turn(each, index, position, observe))
 
 
 def _before(index: int, plan: Plan, rule: StoppingRule, longest_s: float, until_deadline_s: float) -> Progress:

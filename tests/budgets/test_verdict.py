@@ -481,6 +481,17 @@ def test_without_a_budget_rounds_are_enough_when_the_speedup_is_known() -> None:
     assert rule.enough({"cpu": rounds(*steady[:3])}) is None
 
 
+def test_rounds_that_no_verdict_can_rest_on_are_the_least() -> None:
+    """However much they vary; a budget that can be judged has them go on, and who watches is told the figure."""
+    shaky = {"cpu": rounds(0.1, 0.3, 0.2)}
+    rule = BudgetRule([], None, in_vain=True)
+    assert rule.enough({"cpu": rounds(0.1, 0.3)}) is None
+    assert rule.enough(shaky) == "3 rounds are enough where no budget that rests on them can be judged"
+    assert rule.estimate is not None
+    assert rule.estimate.title == "CPU time"
+    assert BudgetRule([(Budget("max_cpu_time", 0.2), 0.2)], None, in_vain=True).enough(shaky) is None
+
+
 def test_the_running_estimate_is_what_the_verdict_would_say() -> None:
     """Of the budget that is still open, with its statistic; of a stand-in, with its word."""
     profile = profile_of([1.0, 1.3, 0.8, 1.1], [0.1, 0.13, 0.12, 0.09])

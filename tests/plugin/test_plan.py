@@ -99,6 +99,34 @@ def test_passes_of_their_own_are_in_the_plan(runs: Runs) -> None:
     assert "cpu and gpu: latency, memory 69 s and 37 calls" in asked  # 32 s of latency per leg, and a look for leaks
 
 
+SWEEPS = """
+def wider(device, n): ...
+
+def test_body(gpu_profile):
+    gpu_profile.sweep(wider, n=[1, 2, 4])
+
+@pytest.mark.gpu_budget(max_crossover=512, max_gpu_memory="1 GiB")
+def test_budget(gpu_profile):
+    measured_elsewhere(gpu_profile)
+
+def test_single(gpu_profile):
+    gpu_profile(fast)
+"""
+
+
+def test_a_sweep_is_planned_per_size(runs: Runs) -> None:
+    """Sizes are in the body, which is not run; the total says what it holds."""
+    shown = text_of(runs(SWEEPS, "--gpu-profile-plan"))
+    assert "test_it.py::test_body cpu and gpu: device events, rounds 34 s per size" in shown
+    assert "test_it.py::test_budget cpu and gpu: memory, rounds 34 s and 9 calls per size" in shown
+    assert "test_it.py::test_single cpu and gpu: device events, rounds 34 s 3 tests" in shown
+    assert "3 tests, at most 102 s and 9 calls with one profile each" in shown
+    assert "2 tests that sweep are counted with one size: how many there are is known when a test runs" in shown
+    one = text_of(runs(SWEEPS, "--gpu-profile-plan", "-k", "body"))
+    assert "1 test that sweeps is counted with one size" in one
+    assert "one size" not in text_of(runs(SWEEPS, "--gpu-profile-plan", "-k", "single"))
+
+
 def test_the_seconds_of_energy_are_shown_before_they_are_spent(runs: Runs) -> None:
     """After the collection, for the tests that were selected; in the header, where every test measures it."""
     source = """

@@ -288,6 +288,27 @@ def test_calls_that_grow_are_told_apart_from_calls_that_wait(seconds: float, fac
     assert found.synchronizes is (synchronizes and seconds < 1)
 
 
+@pytest.mark.parametrize("factor", [1.2, 1.8])
+@pytest.mark.parametrize("seconds", [1e-3, 0.02, 0.2, 0.8])
+def test_calls_that_grew_while_they_were_warmed_up_do_not_wait(seconds: float, factor: float) -> None:
+    """A mean over many calls of the warm-up says little about the next one, which may be longer than any backlog."""
+
+    def work(device: SimulatedDevice) -> Callable[[], None]:
+        takes = seconds
+
+        def run() -> None:
+            nonlocal takes
+            device.host(takes)
+            device.run(2e-5)
+            takes *= factor
+
+        return run
+
+    with built(leg_on(exact_machine(), work)) as ready:
+        found = probe(ready, 0.1 * seconds, preflight(ready.plan.device))
+    assert not found.synchronizes
+
+
 @pytest.mark.parametrize("synchronizes", [True, False])
 def test_every_second_call_may_be_slow(synchronizes: bool) -> None:
     """As with two buffers in turn: looks with and without a backlog meet both kinds."""
