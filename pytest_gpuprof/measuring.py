@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_gpuprof.assembling import LEGS, measurement_of, profile_of, quality_of
 from pytest_gpuprof.budgets.budget import Budget
-from pytest_gpuprof.budgets.verdict import BudgetRule
+from pytest_gpuprof.budgets.stopping import BudgetRule
 from pytest_gpuprof.ceilings import Ceilings, beyond_peak
 from pytest_gpuprof.core.environment import Environment
 from pytest_gpuprof.core.profile import Profile

@@ -11,7 +11,8 @@ import pytest
 from pytest_gpuprof.budgets.budget import KINDS, Budget, Kind, merge
 from pytest_gpuprof.budgets.kinds import kinds_by_figure
 from pytest_gpuprof.budgets.regression import change_of, share_worse
-from pytest_gpuprof.budgets.verdict import BudgetRule, confirm, judge
+from pytest_gpuprof.budgets.stopping import BudgetRule
+from pytest_gpuprof.budgets.verdict import confirm, judge
 from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.errors import BudgetError
 from pytest_gpuprof.core.profile import Profile
