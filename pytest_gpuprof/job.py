@@ -76,19 +76,28 @@ class Job:
         """How to compare the outputs of the legs."""
         return False if self.workload.check is None else self.workload.check
 
+    def can_run(self, budget: Budget) -> bool:
+        """Return whether there is every leg that a budget is about."""
+        return budget.meaning.legs <= self.legs.keys()
+
     def can_judge(self, budget: Budget) -> bool:
         """Return whether a budget can be judged here: its legs can be run, and none on a stand-in that nobody named."""
-        legs = budget.meaning.legs
-        return legs <= self.legs.keys() and not ("gpu" in legs and self.not_judged)
+        return self.can_run(budget) and not ("gpu" in budget.meaning.legs and self.not_judged)
 
-    def measures_in_vain(self, budgets: Sequence[Budget]) -> bool:
+    def measures_in_vain(self, budgets: Sequence[Budget], deciding: Sequence[Budget] = ()) -> bool:
         """Return whether rounds are taken for budgets that cannot be judged here, while nobody asked for times.
 
-        One of a sweep is whether the GPU is faster at a size. A limit that is given for other devices only is none: its
-        figure is what a limit for this device would be found from.
+        A budget that has no limit for this device is none of those: its figure is what the limit would be found from.
+
+        Args:
+            budgets: what is judged.
+            deciding: what decides how many rounds are enough and is not judged, so a stand-in will do.
         """
-        asked = "rounds" in (self.metrics or ())
-        return not asked and any("rounds" in each.needs and not self.can_judge(each) for each in budgets)
+        if "rounds" in (self.metrics or ()) or (self.plan.transfers and "gpu" in self.legs):
+            return False
+        resting = [each for each in budgets if "rounds" in each.needs]
+        able = any(map(self.can_judge, resting)) or any(map(self.can_run, deciding))
+        return bool(resting or deciding) and not able
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Leg, Measurement, Reading
+from pytest_gpuprof.meters.throttling import TAKEN_AGAIN
 
 __all__ = ["joined", "timed_legs"]
 
@@ -33,6 +34,8 @@ def joined(old: Profile, new: Profile) -> Profile:
 
     legs = ((old.cpu, new.cpu), (old.gpu, new.gpu), (old.reference, new.reference))
     gone = {caution for before, after in legs if after.rounds for caution in before.cautions}
+    if timed_legs(new):
+        gone |= {caution for caution in old.cautions if caution.code == TAKEN_AGAIN}
     kept = [caution for caution in old.cautions if caution not in gone]
     return replace(
         new,

@@ -72,11 +72,12 @@ class Measuring:
         self._counted = PassResult()
         self._ahead: list[str] = []  # what comes after what is done now
 
-    def run(self, budgets: Sequence[Budget], doubts: Sequence[Caution]) -> Profile:
+    def run(self, budgets: Sequence[Budget], doubts: Sequence[Caution], deciding: Sequence[Budget] = ()) -> Profile:
         """Return the profile, not judged yet.
 
         Args:
             budgets: rounds are taken until these are decided.
+            deciding: and until these are, which nobody judges.
             doubts: what is already doubtful, e.g. other workers on this machine.
 
         Raises:
@@ -93,7 +94,7 @@ class Measuring:
         ).of
         passes = {leg: passes_of(leg) for leg in self._legs}
         self._ahead = [phase for parts in passes.values() for phase, _ in parts]
-        rounds = self._rounds(budgets, watched)
+        rounds = self._rounds(budgets, deciding, watched)
         if not first:
             self._count_flops()
         results = {leg: self._results(leg, parts) for leg, parts in passes.items()}
@@ -175,7 +176,7 @@ class Measuring:
 
     # -- rounds and check -------------------------------------------------------------------------------------------
 
-    def _rounds(self, budgets: Sequence[Budget], watched: Watched | None) -> Rounds | None:
+    def _rounds(self, budgets: Sequence[Budget], deciding: Sequence[Budget], watched: Watched | None) -> Rounds | None:
         timed = [self._legs[leg] for leg in self._wanted.legs("rounds")]
         checked = self._job.check is not False and {"cpu", "gpu"} <= self._job.legs.keys()
         compare = self._compare if checked else self._keep
@@ -190,11 +191,11 @@ class Measuring:
             timed,
             self._job.plan,
             BudgetRule(
-                self._limits(budgets),
+                self._limits(budgets, deciding),
                 self._job.amounts.get("items"),
                 work=self._work(),
                 stand_in=self._stand_in(),
-                in_vain=self._job.measures_in_vain(budgets),
+                in_vain=self._job.measures_in_vain(budgets, deciding),
             ),
             lambda plan: self._extensions.meters(plan.device, plan.leg),
             threads=self._job.threads,
@@ -221,10 +222,10 @@ class Measuring:
             "peaks": self._peaks,
         }
 
-    def _limits(self, budgets: Sequence[Budget]) -> list[tuple[Budget, float]]:
-        """Return the budgets that can be judged and have a limit on this device, with it."""
+    def _limits(self, budgets: Sequence[Budget], deciding: Sequence[Budget]) -> list[tuple[Budget, float]]:
+        """Return what can be decided and has a limit on this device, with it."""
         found = []
-        for budget in filter(self._job.can_judge, budgets):
+        for budget in (*filter(self._job.can_judge, budgets), *filter(self._job.can_run, deciding)):
             leg = self._job.legs.get("gpu" if "gpu" in budget.meaning.legs else "cpu")
             limit = None if leg is None else budget.limit_for(leg.device.info)
             if limit is not None:

@@ -166,7 +166,7 @@ class Profiler:
             OutputsDiffer: if the legs computed different things.
             Exception: whatever the workload raises.
         """
-        first = self._measured(job, (*budgets, *deciding), owner, again=again)
+        first = self._measured(job, budgets, owner, deciding=deciding, again=again)
         job, measured = self._with_longer_windows(job, first, budgets, owner)
         measured = self.with_baselines(measured, budgets, owner)
         return measured.with_verdicts(self._judged(job, measured, budgets, owner), _written(budgets))
@@ -241,9 +241,11 @@ class Profiler:
         budgets: Sequence[Budget],
         owner: str,
         beside: frozenset[Leg] = frozenset(),
+        *,
+        deciding: Sequence[Budget] = (),
         again: str = "",
     ) -> Profile:
-        wanted = wanted_by(job, budgets, beside)
+        wanted = wanted_by(job, (*budgets, *deciding), beside)
         watch = self._watch
         if watch is not None and again:
             watch = _saying(watch, again)
@@ -255,7 +257,7 @@ class Profiler:
             devices.append(self.extensions.registry.open(_HOST, DeviceId("cpu")))
         with self._exclusive(devices) as doubts:
             try:
-                return measuring.run(budgets, doubts)
+                return measuring.run(budgets, doubts, deciding)
             except GpuprofError:
                 raise
             except Exception:

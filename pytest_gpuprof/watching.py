@@ -11,7 +11,7 @@ from pytest_gpuprof.core.protocols import Board, Clock, Conditions
 from pytest_gpuprof.core.results import Caution, Reading
 from pytest_gpuprof.meters.conditions import board_cautions, board_state, clock_cautions, clock_under_load
 from pytest_gpuprof.meters.host_use import host_cautions, host_state, host_use
-from pytest_gpuprof.meters.throttling import Dropped, held_back, uncounted
+from pytest_gpuprof.meters.throttling import Dropped, held_back, in_force, uncounted
 from pytest_gpuprof.sampling.legs import LegPlan
 from pytest_gpuprof.sampling.quiet import tracing
 
@@ -26,11 +26,13 @@ class _Begun:
         moment_s: when.
         board: its state then.
         seen: how many looks had been kept.
+        after_kept: whether the round before it is kept.
     """
 
     moment_s: float
     board: Conditions
     seen: int
+    after_kept: bool
 
 
 class Watched:
@@ -50,6 +52,7 @@ class Watched:
         self._seen_in_dropped: list[Conditions] = []
         self._round: _Begun | None = None
         self._dropping: frozenset[str] = frozenset()  # why the round that is dropped is
+        self._placed: frozenset[str] = frozenset()  # of these, what was in no round that is kept
         self._dropped = Dropped()
         self._traced = tracing() if self._on_host else None
 
@@ -66,10 +69,11 @@ class Watched:
         """Look at the board before a round; what was dropped just before ends here."""
         if isinstance(self._board, Reading):
             return
-        now = _Begun(self._clock.now(), self._board.conditions(), len(self._seen))
+        after_kept = bool(self._seen) and not self._dropping
+        now = _Begun(self._clock.now(), self._board.conditions(), len(self._seen), after_kept)
         if self._dropping and self._round is not None:
             seconds = now.moment_s - self._round.moment_s
-            self._dropped = self._dropped.and_round(self._round.board, now.board, seconds, self._dropping)
+            self._dropped = self._dropped.and_round(self._round.board, now.board, seconds, self._dropping, self._placed)
         self._round, self._dropping = now, frozenset()
 
     def was_held_back(self) -> bool:
@@ -85,6 +89,7 @@ class Watched:
         """Leave the round out; it begins anew."""
         if self._round is not None:
             self._dropping = self._held_back()
+            self._placed = in_force(self._seen[self._round.seen :]) if self._round.after_kept else self._dropping
             self._seen_in_dropped += self._seen[self._round.seen :]
             del self._seen[self._round.seen :]
 

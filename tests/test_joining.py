@@ -9,6 +9,7 @@ import pytest
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Caution, Measurement
 from pytest_gpuprof.joining import joined, timed_legs
+from pytest_gpuprof.meters.throttling import TAKEN_AGAIN
 from tests.budgets.profiles import leg_of, profile_of
 
 SLOW = Caution("compiled", "something was compiled", "call it once before")
@@ -28,6 +29,14 @@ def test_new_rounds_take_the_place_of_old_ones() -> None:
     assert len(both.cpu.rounds) == 3
     assert (both.gpu.cautions, both.cautions) == ((), (FULL,))
     assert both.gpu.calls == old.gpu.calls + 30
+
+
+def test_that_rounds_were_taken_again_is_told_only_of_those_that_are_there() -> None:
+    """It is no doubt about a leg, and goes all the same."""
+    again = Caution(TAKEN_AGAIN, "1 round was dropped", "let it cool")
+    old = replace(profile_of([3.0], [0.3]), cautions=(again, FULL))
+    assert joined(old, profile_of([2.0], [0.2])).cautions == (FULL,)
+    assert joined(old, profile_of(gpu=leg_of("gpu", readings={"memory": 1.0}))).cautions == (again, FULL)
 
 
 def test_without_new_rounds_the_old_ones_stay_with_their_doubts() -> None:

@@ -601,6 +601,7 @@ def test_a_stand_in_that_nobody_named_is_measured_and_not_judged() -> None:
         ([Budget("max_regression", 0.1, metric="speedup")], {}, True),
         ([Budget("min_speedup", 5), Budget("max_cpu_time", "20 ms")], {}, False),
         ([Budget("min_speedup", {"NVIDIA H200": 5})], {}, True),
+        ([Budget("min_speedup", 5), Budget("max_cpu_time", {"a CPU that is not here": 1})], {}, False),
         ([Budget("min_speedup", 5)], {"metrics": ["time"]}, False),
         ([Budget("max_gpu_memory", "1 GiB")], {"metrics": ["time"]}, False),
         ([], {}, False),
@@ -613,6 +614,19 @@ def test_what_cannot_be_judged_here_takes_the_least_rounds(
     """Without a GPU or on a stand-in that nobody named; a figure that somebody asked for is known well all the same."""
     noisy = SimulatedBackend(cards, seed=1, cpu_noise=0.3)
     taken = measure(Work(), *budgets, profiler=profiler_on(noisy, devices=()), **options)
+    assert len(taken.cpu.rounds) == (3 if few else 24)
+
+
+@pytest.mark.parametrize(("cards", "few"), [((), True), ((Card(),), False)])
+def test_transfers_that_somebody_asked_for_are_well_known(cards: Sequence[Card], few: bool) -> None:
+    """Where there is a device to transfer to."""
+
+    def moving(device: SimulatedDevice) -> Callable[[], Any]:
+        held = device.allocate(2**20)
+        return lambda: (device.run(cpu=0.02, gpu=0.001), held)
+
+    noisy = SimulatedBackend(cards, seed=1, cpu_noise=0.3)
+    taken = measure(moving, Budget("min_speedup", 5), profiler=profiler_on(noisy, devices=()), transfers=True)
     assert len(taken.cpu.rounds) == (3 if few else 24)
 
 

@@ -73,6 +73,23 @@ def test_far_from_the_crossover_three_rounds_are_enough() -> None:
     assert [len(each.gpu.rounds) for each in found.profiles.values()] == [3, 3, 3, 3]
 
 
+@pytest.mark.parametrize(("cards", "few"), [((), True), ((Card(),), False)])
+def test_a_stand_in_that_nobody_named_shows_a_crossover_as_well_as_another(cards: tuple[Card, ...], few: bool) -> None:
+    """Nobody judges there which leg is faster; without any, no number of rounds tells."""
+
+    class Noisy:
+        @hookimpl
+        def pytest_gpuprof_backends(self) -> list[SimulatedBackend]:
+            return [SimulatedBackend(cards, seed=1, cpu_noise=0.3)]
+
+    even = lambda device, n: lambda: device.run(cpu=1e-4 * n, gpu=1e-4 * n)  # noqa: E731
+    found = sweep(even, n=[16, 32, 64], backend="simulated", profiler=Profiler(plugins=[Noisy()]))
+    rounds = [len(each.cpu.rounds) for each in found.profiles.values()]
+    assert rounds == [3] * 3 if few else min(rounds) > 12
+    few_are_enough = "3 rounds are enough where no verdict can rest on them"
+    assert {each.stop_reason == few_are_enough for each in found.profiles.values()} == {few}
+
+
 def test_a_limit_on_the_crossover_is_judged_on_the_sweep() -> None:
     """The verdict belongs to the profile of the largest size; no size has one of its own."""
     found = sweep(product, n=SIZES, budgets=[Budget("max_crossover", 64)], **MACHINE)

@@ -57,6 +57,19 @@ def test_a_dropped_round_leaves_neither_its_clock_nor_its_seconds() -> None:
     assert codes_of(watched) == ["taken again"]
 
 
+def test_what_is_counted_late_stays_a_doubt_about_the_round_before() -> None:
+    """Nothing is in force at the look, so the counter may tell of the round that is kept, unless it is the first."""
+    for kept, codes in ((0, ["taken again"]), (1, ["taken again", "throttled"])):
+        clock = SimulatedClock()
+        calm, counted = state(clock=FAST, thermal=0.0), state(clock=FAST, thermal=0.09)
+        watched = Watched(Told(*[calm] * (2 + 2 * kept), *[counted] * 6), clock)
+        assert not any(round_of(watched, clock) for _ in range(kept))
+        assert round_of(watched, clock)
+        watched.drop_round()
+        assert not round_of(watched, clock)
+        assert sorted(codes_of(watched)) == codes
+
+
 def test_a_round_that_is_kept_all_the_same_is_doubted() -> None:
     """By what was counted, or, of what nothing counts, by what was in force."""
     for throttled in (state(clock=SLOW, thermal=0.09), state(frozenset({"hardware"}), clock=SLOW)):

@@ -62,7 +62,7 @@ class BudgetRule:
             return None
         if not self._budgets:
             known = self._known_well_enough(profile)
-            vain = f"{count} rounds are enough where no budget that rests on them can be judged"
+            vain = f"{count} rounds are enough where no verdict can rest on them"
             return vain if self._in_vain else known
         for budget, limit in self._budgets:
             values = () if missing_for(profile, budget) else per_round(profile, budget)
@@ -75,7 +75,7 @@ class BudgetRule:
 
         A comparison with earlier runs gains nothing from rounds beyond those that make the figure known as well as one
         without a budget: the standard error is then about 1.5 %, below the 2 % and more by which runs differ anyway,
-        and what remains of it is in the spread of the earlier runs, which stopped by the same rule. Were it to go on
+        and what remains of it is in the spread of the earlier runs, which took no more. Were it to go on
         until it is decided, it would take all rounds whenever nothing has changed.
         """
         if budget.compared is None:

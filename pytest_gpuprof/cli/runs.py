@@ -123,14 +123,15 @@ def _data(info: RunInfo, devices: Sequence[str]) -> dict[str, Any]:
         "version": info.version,
         "duration_s": info.duration_s,
         "counts": dict(info.counts),
-        "unenforced": dict(info.unenforced),
+        "unenforced": None if info.unenforced is None else dict(info.unenforced),
     }
 
 
 def _line(row: Mapping[str, Any]) -> list[object]:
     plain_values = [cell(value) for key, value in row.items() if key not in _IN_COLUMNS]
     counts, unenforced = (row[key] for key in _IN_COLUMNS)
-    return [*plain_values, *(counts.get(word, 0) for word in _COUNTED), *(unenforced.get(word, 0) for word in _JUDGED)]
+    spared = [None if unenforced is None else unenforced.get(word, 0) for word in _JUDGED]
+    return [*plain_values, *(counts.get(word, 0) for word in _COUNTED), *map(cell, spared)]
 
 
 def _table(infos: Sequence[RunInfo], devices: Mapping[int, Sequence[str]]) -> str:
@@ -164,7 +165,8 @@ def _verdicts(info: RunInfo) -> str:
 
 
 def _spared(info: RunInfo, word: str) -> str:
-    return f" ({info.unenforced[word]} not enforced)" if info.unenforced.get(word) else ""
+    spared = (info.unenforced or {}).get(word)
+    return f" ({spared} not enforced)" if spared else ""
 
 
 # -- show -------------------------------------------------------------------------------------------------------------

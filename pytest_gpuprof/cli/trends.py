@@ -100,9 +100,9 @@ def _workload(store: Store, like: str) -> Workload:
     from pytest_gpuprof.storage.matching import short_id
 
     found = store.workloads(like)
-    exact = [
-        (test, name) for test, name in found if any(like in (each, f"{each} {name}") for each in (test, short_id(test)))
-    ]
+    exact = [(test, name) for test, name in found if like in (test, f"{test} {name}")]
+    if not exact:  # a file in the project's folder has no other name than one of the same name in a folder has
+        exact = [(test, name) for test, name in found if like in (short_id(test), f"{short_id(test)} {name}")]
     if len(exact) == 1 or len(found) == 1:
         return (exact or found)[0]
     if not found:

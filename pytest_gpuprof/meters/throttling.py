@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from pytest_gpuprof.core.protocols import Conditions
 from pytest_gpuprof.core.results import Caution
 from pytest_gpuprof.meters.conditions import FULL_CLOCK, ON_BOARD, clock_under_load
 
-__all__ = ["Dropped", "held_back", "uncounted"]
+__all__ = ["TAKEN_AGAIN", "Dropped", "held_back", "in_force", "uncounted"]
+
+TAKEN_AGAIN: Final = "taken again"
+"""The code of the caution that tells of dropped rounds."""
 
 _PASSING = frozenset({"thermal", "hardware", "power brake"})
 """What a pause may end. Other limits, the power limit above all, hold a board for as long as the same work runs."""
@@ -28,7 +32,7 @@ def held_back(before: Conditions, looks: Sequence[Conditions]) -> frozenset[str]
         before: the state before the round.
         looks: the states under load at the end of each turn.
     """
-    return frozenset[str]().union(*(_counted(before, each) | _in_force(each) for each in looks))
+    return frozenset[str]().union(in_force(looks), *(_counted(before, each) for each in looks))
 
 
 def _counted(before: Conditions, after: Conditions) -> frozenset[str]:
@@ -37,6 +41,15 @@ def _counted(before: Conditions, after: Conditions) -> frozenset[str]:
         for reason in _PASSING & before.throttled_s.keys() & after.throttled_s.keys()
         if after.throttled_s[reason] - before.throttled_s[reason] > _LEAST_S
     )
+
+
+def in_force(looks: Sequence[Conditions]) -> frozenset[str]:
+    """Return what may pass and was in force in a round, unless the clock was at full speed all the same.
+
+    Args:
+        looks: the states under load at the end of each turn.
+    """
+    return frozenset[str]().union(*map(_in_force, looks))
 
 
 def _in_force(look: Conditions) -> frozenset[str]:
@@ -63,7 +76,8 @@ class Dropped:
         reasons: what held the board back in them.
         seconds: how long they took, with the pause after each.
         throttled_s: what was counted meanwhile, by reason. Counters are renewed every 0.1 s, so that a round's may hold
-            some of the round before: no more is left out than the round took, and what is over stays a doubt.
+            what was in the round before, and that one is kept: only what was seen in force is left out, and no more of
+            it than the round took. The rest stays a doubt.
     """
 
     count: int = 0
@@ -71,7 +85,9 @@ class Dropped:
     seconds: float = 0.0
     throttled_s: tuple[tuple[str, float], ...] = ()
 
-    def and_round(self, before: Conditions, after: Conditions, seconds: float, reasons: frozenset[str]) -> Dropped:
+    def and_round(
+        self, before: Conditions, after: Conditions, seconds: float, reasons: frozenset[str], placed: frozenset[str]
+    ) -> Dropped:
         """Return this with one more round.
 
         Args:
@@ -79,9 +95,10 @@ class Dropped:
             after: the state when it began anew.
             seconds: the time between the two.
             reasons: what held the board back in it.
+            placed: of these, what cannot have been counted for a round that is kept.
         """
         counted = dict(self.throttled_s)
-        for reason in before.throttled_s.keys() & after.throttled_s.keys():
+        for reason in placed & before.throttled_s.keys() & after.throttled_s.keys():
             more_s = after.throttled_s[reason] - before.throttled_s[reason]
             counted[reason] = counted.get(reason, 0.0) + min(more_s, seconds)
         return Dropped(self.count + 1, self.reasons | reasons, self.seconds + seconds, tuple(counted.items()))
@@ -101,7 +118,7 @@ class Dropped:
         dropped = "1 round was dropped" if self.count == 1 else f"{self.count} rounds were dropped"
         return (
             Caution(
-                "taken again",
+                TAKEN_AGAIN,
                 f"{dropped} and taken again, because the GPU was throttled in "
                 f"{'it' if self.count == 1 else 'them'}: {', '.join(sorted(self.reasons))}",
                 "let it cool, or give it more air, if it is to keep its clock under longer work",

@@ -23,6 +23,7 @@ from pytest_gpuprof.reports.screen import Screen, shows
 from pytest_gpuprof.reports.table import tables
 from pytest_gpuprof.storage.address import NOWHERE
 from pytest_gpuprof.storage.codec import profile_from
+from pytest_gpuprof.storage.document import unenforced
 
 __all__ = ["Collected", "location_of", "property_pairs"]
 
@@ -207,6 +208,10 @@ class Collected:
     def counts(self) -> Mapping[str, int]:
         """Return the budgets by outcome."""
         return counts(self._rows(), sum(self._unjudged.values()))
+
+    def spared(self) -> Mapping[str, int]:
+        """Return the budgets by outcome that were judged and fail nothing."""
+        return unenforced({"records": [record for records in self._records.values() for record in records]})
 
     def pages(self) -> Sequence[str]:
         """Return the report pages that were written, as they were asked for."""

@@ -72,6 +72,7 @@ class Run:
         records: Iterable[Mapping[str, Any]],
         counts: Mapping[str, int],
         comparison: Mapping[str, Any] | None = None,
+        spared: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
         """Return the document as it is now.
 
@@ -79,6 +80,7 @@ class Run:
             records: with the outcome of their tests.
             counts: budgets by outcome.
             comparison: of the run with what was before.
+            spared: of the budgets that were judged, those that fail nothing; ``None`` to count them in the records.
         """
         head = self.head
         return new_document(
@@ -91,6 +93,7 @@ class Run:
             settings=head["settings"],
             counts=counts,
             comparison=comparison,
+            spared=spared,
         )
 
     @pytest.hookimpl(tryfirst=True)

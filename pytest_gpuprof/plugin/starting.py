@@ -111,7 +111,7 @@ def _register_what_tells(
         from pytest_gpuprof.plugin.storing import Storing
 
         # before what collects, so that it comes after it: the last registered is the first called
-        register(Storing(config, settings, run, collected.counts), "gpuprof-storing")
+        register(Storing(config, settings, run, collected), "gpuprof-storing")
     register(collected, "gpuprof-collected")
     if config.get_verbosity(pytest.Config.VERBOSITY_TEST_CASES) > 0:
         from pytest_gpuprof.plugin.status import Status

@@ -6,13 +6,14 @@ No verdict and no exit status depends on it. Where the store cannot be written, 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_gpuprof.core.errors import StoreError, UsageError
+from pytest_gpuprof.plugin.collecting import Collected
 from pytest_gpuprof.plugin.journal import leftovers, mark_stored, spill_of, store_name
 from pytest_gpuprof.plugin.run import Run
 from pytest_gpuprof.plugin.settings import Settings
@@ -29,17 +30,15 @@ class Storing:
         config: of the process.
         settings: of the run; they name the store.
         run: what the records belong to.
-        counts: returns the budgets by outcome so far.
+        collected: what has been measured so far, of which the budgets are counted.
     """
 
-    def __init__(
-        self, config: pytest.Config, settings: Settings, run: Run, counts: Callable[[], Mapping[str, int]]
-    ) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, run: Run, collected: Collected) -> None:
         self._root = config.rootpath
         self._url = settings.store
         self._name = store_name(settings.store, config.rootpath)
         self._run = run
-        self._counts = counts
+        self._collected = collected
         self._store: Store | None = None
         self._records: list[Mapping[str, Any]] = []
         self._failure: StoreError | None = None
@@ -125,7 +124,7 @@ class Storing:
         """Say that the run is complete; what could not be stored is tried once more, and then spilled."""
         if not self._records and not self._lost_a_worker:
             return
-        document = self._run.document(self._records, self._counts())
+        document = self._run.document(self._records, self._collected.counts(), spared=self._collected.spared())
         try:
             if self._failure is not None:
                 if self._store is not None:

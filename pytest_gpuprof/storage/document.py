@@ -39,6 +39,7 @@ def new_document(
     settings: Mapping[str, Any],
     counts: Mapping[str, int],
     comparison: Mapping[str, Any] | None = None,
+    spared: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return the document of a run.
 
@@ -53,6 +54,7 @@ def new_document(
         counts: budgets by outcome.
         comparison: with what the run was compared, how many figures changed how, and what is gone; ``None`` if with
             nothing.
+        spared: of the budgets that were judged, those that fail nothing, by outcome; ``None`` to count them.
     """
     records = list(records)
     document: dict[str, Any] = builtins_of(
@@ -66,7 +68,7 @@ def new_document(
             "machine": machine,
             "settings": settings,
             "counts": counts,
-            "unenforced": unenforced({"records": records}),
+            "unenforced": unenforced({"records": records}) if spared is None else spared,
             **({} if comparison is None else {"comparison": comparison}),
             "records": records,
         }
@@ -188,6 +190,7 @@ def _damage(document: Mapping[str, Any]) -> str:
         "source": dict,
         "settings": dict,
         "counts": dict,
+        "unenforced": dict,
     }
     for key, kind in kinds.items():
         if key in document and not isinstance(document[key], kind):
@@ -198,6 +201,8 @@ def _damage(document: Mapping[str, Any]) -> str:
         return f"id is {document['id']!r}"
     if "created" in document and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", document["created"]) is None:
         return f"created is {document['created']!r}"
+    if not all(type(number) is int for number in document.get("unenforced", {}).values()):
+        return f"unenforced is {document['unenforced']!r}"
     for number, record in enumerate(records, start=1):
         if not isinstance(record, dict):
             return f"record {number} is {type(record).__name__}"
@@ -208,7 +213,13 @@ def _damage(document: Mapping[str, Any]) -> str:
             return f"record {number} has no legs"
         if type(record.get("attempt", 1)) is not int:
             return f"record {number} has the attempt {record['attempt']!r}"
+        if not _is_note(record.get("quarantine", {"reason": "", "until": ""})):
+            return f"record {number} has the quarantine {record['quarantine']!r}"
     return ""
+
+
+def _is_note(quarantine: object) -> bool:
+    return isinstance(quarantine, dict) and all(isinstance(quarantine.get(key), str) for key in ("reason", "until"))
 
 
 def write_document(document: Mapping[str, Any], path: str | Path) -> None:

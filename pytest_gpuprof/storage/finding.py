@@ -190,6 +190,6 @@ def run_info(row: Any) -> RunInfo:
         row.duration_s,
         row.records,
         head.get("counts", {}),
-        head.get("unenforced", {}),
+        head.get("unenforced"),
         row.has_samples,
     )

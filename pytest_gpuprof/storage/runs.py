@@ -29,7 +29,7 @@ class RunInfo:
         duration_s: how long it took.
         records: how many it has.
         counts: budgets by outcome.
-        unenforced: of these, those that were judged and fail nothing; empty too where an older version measured.
+        unenforced: of these, those that were judged and fail nothing; ``None`` where they were not counted.
         has_samples: whether it can be judged again; ``prune`` takes the samples of older runs.
     """
 
@@ -45,7 +45,7 @@ class RunInfo:
     duration_s: float
     records: int
     counts: Mapping[str, int] = field(default_factory=dict)
-    unenforced: Mapping[str, int] = field(default_factory=dict)
+    unenforced: Mapping[str, int] | None = None
     has_samples: bool = True
 
 

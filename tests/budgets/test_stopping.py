@@ -62,7 +62,7 @@ def test_rounds_that_no_verdict_can_rest_on_are_the_least() -> None:
     shaky = {"cpu": rounds(0.1, 0.3, 0.2)}
     rule = BudgetRule([], None, in_vain=True)
     assert rule.enough({"cpu": rounds(0.1, 0.3)}) is None
-    assert rule.enough(shaky) == "3 rounds are enough where no budget that rests on them can be judged"
+    assert rule.enough(shaky) == "3 rounds are enough where no verdict can rest on them"
     assert rule.estimate is not None
     assert rule.estimate.title == "CPU time"
     assert BudgetRule([(Budget("max_cpu_time", 0.2), 0.2)], None, in_vain=True).enough(shaky) is None

@@ -129,6 +129,15 @@ def test_a_name_can_be_copied_from_where_it_is_shown(name: str, history: History
     assert "_and_more" not in command.err
 
 
+@pytest.mark.parametrize("name", [A, f"{A} fast"])
+def test_a_file_in_no_folder_is_not_taken_for_one_in_a_folder(name: str, history: History, command: Command) -> None:
+    """Its id is whole, and the other's is only short for one."""
+    history.run({f"{A} fast": 1e-3, f"tests/{A} fast": 2e-3})
+    assert command("history", name) == 0
+    assert f"gpu time of {A} fast" in command.out
+    assert " 1  0.911 to 1.1 " in command.out
+
+
 @pytest.mark.usefixtures("risen")
 def test_a_figure_that_nobody_measured(command: Command) -> None:
     """Or that does not exist."""

@@ -11,6 +11,7 @@ from pytest_gpuprof.meters.throttling import Dropped, held_back, uncounted
 from tests.meters.test_conditions import state
 
 SLOW, FULL = Reading(1.2e9), Reading(1.98e9)
+THERMAL = frozenset({"thermal"})
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_what_was_counted_in_dropped_rounds_is_no_doubt_about_the_others() -> No
     """Nor is the time that they took time in which nothing was counted."""
     before, hot, after = state(thermal=1.0), state(thermal=1.3), state(thermal=1.35)
     assert board_cautions(before, after, 10)
-    dropped = Dropped().and_round(before, hot, 0.4, frozenset({"thermal"}))
+    dropped = Dropped().and_round(before, hot, 0.4, THERMAL, THERMAL)
     assert not board_cautions(dropped.left_out_of(before), after, 10 - dropped.seconds)
     (caution,) = board_cautions(dropped.left_out_of(before), after, 4 - dropped.seconds)
     assert "thermal for 1% of the time" in caution.message
@@ -60,8 +61,15 @@ def test_what_was_counted_in_dropped_rounds_is_no_doubt_about_the_others() -> No
 
 def test_no_more_is_left_out_than_the_round_took() -> None:
     """A counter that lags shows what was in the round before, which is kept."""
-    dropped = Dropped().and_round(state(thermal=1.0), state(thermal=1.1), 0.06, frozenset({"thermal"}))
+    dropped = Dropped().and_round(state(thermal=1.0), state(thermal=1.1), 0.06, THERMAL, THERMAL)
     assert dropped.left_out_of(state(thermal=1.0)).throttled_s["thermal"] == pytest.approx(1.06)
+
+
+def test_what_may_have_been_counted_for_a_kept_round_stays() -> None:
+    """The round is dropped for it all the same."""
+    dropped = Dropped().and_round(state(thermal=1.0), state(thermal=1.1), 0.2, THERMAL, frozenset())
+    assert dropped.left_out_of(state(thermal=1.0)).throttled_s["thermal"] == 1.0
+    assert dropped.count == 1
 
 
 def test_dropped_rounds_are_told_and_spoil_nothing() -> None:
@@ -70,7 +78,7 @@ def test_dropped_rounds_are_told_and_spoil_nothing() -> None:
     assert not dropped.cautions
     said = []
     for reason in ("thermal", "hardware"):
-        dropped = dropped.and_round(state(), state(), 0.1, frozenset({reason}))
+        dropped = dropped.and_round(state(), state(), 0.1, frozenset({reason}), frozenset())
         (caution,) = dropped.cautions
         said.append(caution.message)
         assert not caution.spoils

@@ -129,6 +129,26 @@ def test_a_rerun_is_kept_with_its_attempts(runs: Runs) -> None:
         assert [each["attempt"] for each in store.document(info)["records"]] == [2]
 
 
+def test_what_fails_nothing_is_counted_of_the_attempt_that_counts(runs: Runs) -> None:
+    """The second one measured nothing: the first is stored, and neither of its counts is."""
+    pytest.importorskip("pytest_rerunfailures", reason="NOT TESTED: pytest-rerunfailures is not installed")
+    runs(
+        """
+attempts = []
+
+def test_it(gpu_profile):
+    attempts.append(1)
+    assert len(attempts) == 1, "the second attempt"
+    gpu_profile(slow).require(min_speedup=5, enforce=False)
+    assert False, "the first attempt"
+""",
+        "--reruns=1",
+    )
+    with Store.open(None, runs.path) as store:
+        (info,) = store.runs()
+    assert (info.records, info.counts["missed"], info.unenforced) == (1, 0, {})
+
+
 # -- what is wrong with the store -------------------------------------------------------------------------------------
 
 

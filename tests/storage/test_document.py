@@ -100,6 +100,16 @@ BAD: dict[str, tuple[Any, str]] = {
     "id": ({"schema": SCHEMA, "records": [], "id": "x"}, "(id is 'x')"),
     "created": ({"schema": SCHEMA, "records": [], "created": "yesterday"}, "(created is 'yesterday')"),
     "duration": ({"schema": SCHEMA, "records": [], "duration_s": "1"}, "(duration_s is '1')"),
+    "spared": ({"schema": SCHEMA, "records": [], "unenforced": None}, "(unenforced is None)"),
+    "spared-word": ({"schema": SCHEMA, "records": [], "unenforced": {"met": "x"}}, "(unenforced is {'met': 'x'})"),
+    "note": (
+        {"schema": SCHEMA, "records": [{**RECORD, "quarantine": {"reason": "x"}}]},
+        "(record 1 has the quarantine {'reason': 'x'})",
+    ),
+    "no-note": (
+        {"schema": SCHEMA, "records": [{**RECORD, "quarantine": None}]},
+        "(record 1 has the quarantine None)",
+    ),
     "source": ({"schema": SCHEMA, "records": [], "source": []}, "(source is [])"),
 }
 
