@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_gpuprof.budgets.verdict import judge as judge
     from pytest_gpuprof.core.errors import BudgetError as BudgetError
     from pytest_gpuprof.core.errors import BudgetMissed as BudgetMissed
+    from pytest_gpuprof.core.errors import DeviceBusy as DeviceBusy
     from pytest_gpuprof.core.errors import DeviceError as DeviceError
     from pytest_gpuprof.core.errors import GpuprofError as GpuprofError
     from pytest_gpuprof.core.errors import MeasurementError as MeasurementError
@@ -51,6 +52,7 @@ _HOMES = {
     "BudgetError": "core.errors",
     "BudgetMissed": "core.errors",
     "Caution": "core.results",
+    "DeviceBusy": "core.errors",
     "DeviceError": "core.errors",
     "GpuprofError": "core.errors",
     "Measurement": "core.results",
@@ -79,6 +81,7 @@ __all__ = [
     "BudgetError",
     "BudgetMissed",
     "Caution",
+    "DeviceBusy",
     "DeviceError",
     "GpuprofError",
     "Measurement",

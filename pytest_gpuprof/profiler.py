@@ -18,7 +18,7 @@ from pytest_gpuprof.budgets.verdict import confirm, judge
 from pytest_gpuprof.ceilings import Ceilings
 from pytest_gpuprof.core.baseline import Baseline
 from pytest_gpuprof.core.environment import DeviceId
-from pytest_gpuprof.core.errors import GpuprofError
+from pytest_gpuprof.core.errors import DeviceBusy, GpuprofError
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.progress import Watch
 from pytest_gpuprof.core.protocols import Device
@@ -255,14 +255,30 @@ class Profiler:
         devices = [leg.device for leg in job.legs.values()]
         if wanted.legs("package energy"):  # counted for the whole host, whichever leg it is measured on
             devices.append(self.extensions.registry.open(_HOST, DeviceId("cpu")))
-        with self._exclusive(devices) as doubts:
-            try:
-                return measuring.run(budgets, doubts, deciding)
-            except GpuprofError:
+        try:
+            with self._exclusive(devices) as doubts:
+                return self._alone(measuring, job, budgets, deciding, doubts, owner)
+        except DeviceBusy as busy:
+            if not budgets:
                 raise
-            except Exception:
-                self._look_after(job, owner)
-                raise
+            return unmeasured(job, str(busy), out_of_time=True)
+
+    def _alone(
+        self,
+        measuring: Measuring,
+        job: Job,
+        budgets: Sequence[Budget],
+        deciding: Sequence[Budget],
+        doubts: Sequence[Caution],
+        owner: str,
+    ) -> Profile:
+        try:
+            return measuring.run(budgets, doubts, deciding)
+        except GpuprofError:
+            raise
+        except Exception:
+            self._look_after(job, owner)
+            raise
 
     def _look_after(self, job: Job, owner: str) -> None:
         """Find out whether a failed workload has broken its device for everyone after it."""

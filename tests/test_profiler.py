@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from pytest_gpuprof import Budget, Plan, Profile, Profiler, hookimpl, profile
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend, SimulatedContextError, SimulatedDevice
-from pytest_gpuprof.core.errors import DeviceError, OutputsDiffer, Unavailable, UsageError, WorkloadError
+from pytest_gpuprof.core.errors import DeviceBusy, DeviceError, OutputsDiffer, Unavailable, UsageError, WorkloadError
 from pytest_gpuprof.core.progress import Progress
 from pytest_gpuprof.core.protocols import Device
 from pytest_gpuprof.core.results import Caution, Reading
@@ -519,6 +519,40 @@ def test_out_of_time_nothing_is_built() -> None:
     taken = run.out_of_time(job, [Budget("min_speedup", 5), Budget("max_gpu_memory", 5)])
     assert outcomes(taken) == {"min_speedup": "inconclusive", "max_gpu_memory": "inconclusive"}
     assert not work.built
+
+
+class Busy:
+    """Others keep the devices, from some attempt on to have them."""
+
+    def __init__(self, since: int) -> None:
+        self.since = since
+
+    def __call__(self, devices: Sequence[Device]) -> Any:
+        self.since -= 1
+        if self.since < 0:
+            raise DeviceBusy("another process has been measuring for an hour; wait for it")
+        return nullcontext(())
+
+
+def test_budgets_are_inconclusive_where_others_keep_the_device() -> None:
+    """As the failure table has it; a figure that nobody limits is an error, or nobody would see that it is missing."""
+    taken = measure(Work(), Budget("min_speedup", 5), profiler=profiler_on(exclusive=Busy(0)))
+    assert outcomes(taken) == {"min_speedup": "inconclusive"}
+    assert taken.verdicts[0].sentence == (
+        "min_speedup is inconclusive: out of time, as another process has been measuring for an hour; wait for it"
+    )
+    with pytest.raises(DeviceBusy, match="wait for it"):
+        measure(Work(), profiler=profiler_on(exclusive=Busy(0)))
+
+
+def test_a_miss_that_cannot_be_confirmed_for_others_is_inconclusive() -> None:
+    """What was seen is told, and why it was not seen twice; of what is required later, what was measured stays."""
+    taken = measure(Work(), Budget("max_gpu_time", "10 us"), profiler=profiler_on(exclusive=Busy(1)))
+    assert outcomes(taken) == {"max_gpu_time": "inconclusive"}
+    assert "misses max_gpu_time 10 µs [3 rounds], but it could not be measured again: " in taken.verdicts[0].sentence
+    taken = measure(Work(), profiler=profiler_on(exclusive=Busy(1)))
+    later = taken.require(max_gpu_memory="1 GiB", min_speedup=5)
+    assert outcomes(later) == {"max_gpu_memory": "inconclusive", "min_speedup": "met"}
 
 
 # -- require ----------------------------------------------------------------------------------------------------------

@@ -54,9 +54,8 @@ def judge(profile: Profile, budget: Budget) -> Verdict:
         sentence = f"{budget.keyword} is inconclusive: out of time, as {missing.reason}"
         return replace(verdict, outcome="inconclusive", limit=limit, sentence=sentence)
     if missing is not None and profile.out_of_time and missing.cause == "not asked for":
-        return replace(
-            verdict, outcome="inconclusive", limit=limit, sentence=f"{budget.keyword} is inconclusive: out of time"
-        )
+        sentence = f"{budget.keyword} is inconclusive: out of time, as {profile.stop_reason}"
+        return replace(verdict, outcome="inconclusive", limit=limit, sentence=sentence)
     if missing is not None:
         # Without a device it goes without saying that the figure is unavailable.
         lack = "" if missing.cause == "no device" else f"{kind.title} is unavailable, because "
@@ -153,6 +152,9 @@ def confirm(first: Verdict, second: Verdict, budget: Budget) -> Verdict:
     """
     if budget.compared is not None:
         return confirmed(first, second, budget)
+    if second.observed is None and second.outcome == "inconclusive" and not is_of_sweep(budget):
+        sentence = f"{first.sentence}, but it could not be measured again: {second.sentence}"
+        return replace(first, outcome="inconclusive", sentence=sentence)
     nothing = "nothing"
     if is_of_sweep(budget):
         nothing = "above the largest size" if second.outcome == "missed" else "undecided at the largest size"

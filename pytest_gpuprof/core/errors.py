@@ -9,6 +9,7 @@
     │   └── DeviceError                a device or backend that does not exist; the message lists those that do
     ├── Unavailable                    a figure or a device that cannot be had, and why
     ├── MeasurementError               measuring began and could not be finished
+    │   └── DeviceBusy                 others kept a device for so long that it never began
     ├── StoreError                     the store of records cannot be used; verdicts never depend on it
     ├── OutputsDiffer (AssertionError) the legs computed different things
     └── BudgetMissed (AssertionError)  a limit was missed
@@ -21,6 +22,7 @@ from __future__ import annotations
 __all__ = [
     "BudgetError",
     "BudgetMissed",
+    "DeviceBusy",
     "DeviceError",
     "GpuprofError",
     "MeasurementError",
@@ -66,6 +68,10 @@ class Unavailable(GpuprofError):
 
 class MeasurementError(GpuprofError):
     """Measuring began and could not be finished, through no fault of the workload's author."""
+
+
+class DeviceBusy(MeasurementError):
+    """Other processes kept a device for themselves for as long as anybody waits. Budgets are inconclusive then."""
 
 
 class StoreError(GpuprofError):

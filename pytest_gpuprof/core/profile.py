@@ -51,7 +51,7 @@ class Profile:
         peaks: the highest rates of the GPU leg's device, ``"flops"`` in FLOP/s and ``"bytes"`` in bytes per second.
         params: parameters given to the builder.
         not_judged: why budgets on the accelerator are not judged, empty if they are: a stand-in that nobody named.
-        out_of_time: whether the session's time was used up before anything was measured.
+        out_of_time: whether nothing was measured because the session's time was used up, or others kept the device.
         budgets: what the verdicts are about, in their order, as plain data: a budget ``as_written``.
         baselines: what figures were in earlier runs, by the figure's name, as far as a budget compares with them.
         scaling: for the largest size of a sweep, what all its sizes together tell.

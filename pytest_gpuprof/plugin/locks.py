@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pytest_gpuprof.core.errors import MeasurementError
+from pytest_gpuprof.core.errors import DeviceBusy, MeasurementError
 from pytest_gpuprof.core.protocols import Device
 from pytest_gpuprof.core.results import Caution, spoils
 
@@ -39,7 +39,8 @@ class DeviceLocks:
         """Hold the locks of the devices while the context lasts.
 
         Raises:
-            MeasurementError: if one of them cannot be had in time, or not at all.
+            DeviceBusy: if one of them cannot be had in time.
+            MeasurementError: if it cannot be had at all.
         """
         import filelock
 
@@ -53,7 +54,7 @@ class DeviceLocks:
                     lock = filelock.FileLock(path, mode=0o666)
                     stack.enter_context(lock.acquire(timeout=_PATIENCE_S, poll_interval=0.02))
                 except filelock.Timeout:
-                    raise MeasurementError(
+                    raise DeviceBusy(
                         f"another process has been measuring on {name} for {_PATIENCE_S:.0f} s ({path}); "
                         "wait for it, or set GPUPROF_LOCK_DIR"
                     ) from None

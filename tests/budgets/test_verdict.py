@@ -188,10 +188,11 @@ def test_the_reason_of_a_budget_is_told_only_when_it_is_missed() -> None:
 
 def test_out_of_time_every_budget_is_inconclusive() -> None:
     """Nothing was measured, and that is no fault of the machine's: a gate does not pass, and does not skip."""
-    nothing = profile_of(out_of_time=True)
+    nothing = profile_of(out_of_time=True, stop_reason="lunch is ready")
     for keyword in FIGURES:
         verdict = judge(dataclasses.replace(nothing, items=5, flops=5, bytes=5), Budget(keyword, FIGURES[keyword]))
-        assert (verdict.outcome, verdict.sentence) == ("inconclusive", f"{keyword} is inconclusive: out of time")
+        assert verdict.outcome == "inconclusive"
+        assert verdict.sentence == f"{keyword} is inconclusive: out of time, as lunch is ready"
 
 
 def test_out_of_time_a_missing_device_is_still_missing() -> None:

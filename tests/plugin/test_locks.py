@@ -8,7 +8,7 @@ import pytest
 
 from pytest_gpuprof.backends.simulated import Card, SimulatedBackend
 from pytest_gpuprof.core.environment import DeviceId
-from pytest_gpuprof.core.errors import MeasurementError
+from pytest_gpuprof.core.errors import DeviceBusy
 from pytest_gpuprof.plugin import locks
 from pytest_gpuprof.plugin.locks import DeviceLocks
 
@@ -45,7 +45,7 @@ def test_another_process_that_never_ends_is_told(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(locks, "_PATIENCE_S", 0.001)
     with (tmp_path / "simulated-0.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(MeasurementError, match="another process has been measuring on simulated-0") as error:
+        with pytest.raises(DeviceBusy, match="another process has been measuring on simulated-0") as error:
             with DeviceLocks(0, tmp_path)([FIRST]):
                 pass
         with DeviceLocks(0, tmp_path)([SECOND]):
