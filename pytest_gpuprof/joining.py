@@ -15,8 +15,11 @@ __all__ = ["joined", "timed_legs"]
 def joined(old: Profile, new: Profile) -> Profile:
     """Return the new measurement with what only the old one had.
 
-    Rounds are taken side by side, so they are all new or all old, and a doubt about them goes with them.
+    Rounds are taken side by side, so they are all new or all old, and a doubt about them goes with them. Where there
+    was no time for the new measurement, the old one stays as it is, and says so.
     """
+    if new.out_of_time:
+        return replace(old, out_of_time=True, stop_reason=new.stop_reason)
 
     def leg(before: Measurement, after: Measurement) -> Measurement:
         if after.device is None:

@@ -257,28 +257,17 @@ class Profiler:
             devices.append(self.extensions.registry.open(_HOST, DeviceId("cpu")))
         try:
             with self._exclusive(devices) as doubts:
-                return self._alone(measuring, job, budgets, deciding, doubts, owner)
+                try:
+                    return measuring.run(budgets, doubts, deciding)
+                except GpuprofError:
+                    raise
+                except Exception:
+                    self._look_after(job, owner)
+                    raise
         except DeviceBusy as busy:
             if not budgets:
                 raise
             return unmeasured(job, str(busy), out_of_time=True)
-
-    def _alone(
-        self,
-        measuring: Measuring,
-        job: Job,
-        budgets: Sequence[Budget],
-        deciding: Sequence[Budget],
-        doubts: Sequence[Caution],
-        owner: str,
-    ) -> Profile:
-        try:
-            return measuring.run(budgets, doubts, deciding)
-        except GpuprofError:
-            raise
-        except Exception:
-            self._look_after(job, owner)
-            raise
 
     def _look_after(self, job: Job, owner: str) -> None:
         """Find out whether a failed workload has broken its device for everyone after it."""

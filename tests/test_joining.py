@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_gpuprof.core.environment import Environment
 from pytest_gpuprof.core.profile import Profile
 from pytest_gpuprof.core.results import Caution, Measurement
 from pytest_gpuprof.joining import joined, timed_legs
@@ -48,6 +49,13 @@ def test_without_new_rounds_the_old_ones_stay_with_their_doubts() -> None:
     assert both.cpu == old.cpu
     assert both.gpu.readings["memory"].value == 1024.0
     assert both.gpu.cautions == both.cautions == (SLOW, FULL)
+
+
+def test_what_there_was_no_time_for_changes_nothing() -> None:
+    """But why there is no more: what identifies the machine stays with the figures."""
+    old = with_doubts(profile_of([3.0, 3.1], [0.3, 0.4]), (SLOW,))
+    new = replace(profile_of(out_of_time=True), environment=Environment(), stop_reason="lunch is ready")
+    assert joined(old, new) == replace(old, out_of_time=True, stop_reason="lunch is ready")
 
 
 def test_only_the_first_measurement_has_a_first_call() -> None:

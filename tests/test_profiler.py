@@ -553,6 +553,8 @@ def test_a_miss_that_cannot_be_confirmed_for_others_is_inconclusive() -> None:
     taken = measure(Work(), profiler=profiler_on(exclusive=Busy(1)))
     later = taken.require(max_gpu_memory="1 GiB", min_speedup=5)
     assert outcomes(later) == {"max_gpu_memory": "inconclusive", "min_speedup": "met"}
+    assert later.environment == taken.environment
+    assert later.gpu == taken.gpu
 
 
 # -- require ----------------------------------------------------------------------------------------------------------
