@@ -38,7 +38,7 @@ class _Fact:
 
     def of(self, card: Card) -> Fact:
         """Return the fact, or the text ``unavailable: …``."""
-        answer = (card.ask if self.about_card else card.library.ask)(self.functions, *self.arguments)
+        answer = (card.ask if self.about_card else card.nvml.ask)(self.functions, *self.arguments)
         return f"unavailable: {answer.reason}" if isinstance(answer, Reading) else self.write(answer)
 
 

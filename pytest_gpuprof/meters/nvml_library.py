@@ -187,7 +187,7 @@ class Card:
     """
 
     def __init__(self, library: Library, finder: str, address: Any) -> None:
-        self.library = library
+        self.nvml = library
         self.lost: Reading | None = None
         self._finder = finder
         self._address = address
@@ -196,7 +196,7 @@ class Card:
 
     def ask(self, functions: str | tuple[str, ...], *arguments: Any) -> Any:
         """Return what NVML answers about this device, as :meth:`Library.ask` does; the handle is put in front."""
-        return self._unless_lost(lambda: self.library._call(functions, self._found(), *arguments))
+        return self._unless_lost(lambda: self.nvml._call(functions, self._found(), *arguments))
 
     def why_missing(self) -> Reading | None:
         """Return why NVML does not find the device, ``None`` if it does."""
@@ -214,10 +214,10 @@ class Card:
             return refused.reading
 
     def _found(self) -> Any:
-        self.library._initialize()
-        if self._generation != self.library.generation:
-            self._handle = self.library._call(self._finder, self._address)
-            self._generation = self.library.generation
+        self.nvml._initialize()
+        if self._generation != self.nvml.generation:
+            self._handle = self.nvml._call(self._finder, self._address)
+            self._generation = self.nvml.generation
         return self._handle
 
 
