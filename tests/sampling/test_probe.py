@@ -261,11 +261,10 @@ def test_a_call_of_seconds_is_probed_by_two_calls_at_most() -> None:
     assert not found.escapes
 
 
-@pytest.mark.parametrize("seconds", [20e-6, 1e-3, 0.1, 3.0])
-@pytest.mark.parametrize("factor", [1.05, 1.2, 1 / 1.2])
-@pytest.mark.parametrize("synchronizes", [True, False])
-def test_calls_that_grow_are_told_apart_from_calls_that_wait(seconds: float, factor: float, synchronizes: bool) -> None:
-    """Each call takes the host a fifth longer than the last, or less long; only the device can be waited for."""
+def growing(
+    seconds: float, factor: float, *, synchronizes: bool = False
+) -> Callable[[SimulatedDevice], Callable[[], None]]:
+    """Return a builder of calls that keep the host busy for so long, and each by a factor longer than the last."""
 
     def work(device: SimulatedDevice) -> Callable[[], None]:
         takes = seconds
@@ -280,8 +279,16 @@ def test_calls_that_grow_are_told_apart_from_calls_that_wait(seconds: float, fac
 
         return run
 
-    machine = exact_machine()
-    with built(leg_on(machine, work)) as ready:
+    return work
+
+
+@pytest.mark.parametrize("seconds", [20e-6, 1e-3, 0.1, 3.0])
+@pytest.mark.parametrize("factor", [1.05, 1.2, 1 / 1.2])
+@pytest.mark.parametrize("synchronizes", [True, False])
+def test_calls_that_grow_are_told_apart_from_calls_that_wait(seconds: float, factor: float, synchronizes: bool) -> None:
+    """Each call takes the host a fifth longer than the last, or less long; only the device can be waited for."""
+    work = growing(seconds, factor, synchronizes=synchronizes)
+    with built(leg_on(exact_machine(), work)) as ready:
         seconds_per_call = seconds_of_calls(ready, 1)
         found = probe(ready, seconds_per_call, preflight(ready.plan.device))
     # What keeps the host busy for longer than the longest backlog finds it gone, and has nothing to wait for.
@@ -292,19 +299,7 @@ def test_calls_that_grow_are_told_apart_from_calls_that_wait(seconds: float, fac
 @pytest.mark.parametrize("seconds", [1e-3, 0.02, 0.2, 0.8])
 def test_calls_that_grew_while_they_were_warmed_up_do_not_wait(seconds: float, factor: float) -> None:
     """A mean over many calls of the warm-up says little about the next one, which may be longer than any backlog."""
-
-    def work(device: SimulatedDevice) -> Callable[[], None]:
-        takes = seconds
-
-        def run() -> None:
-            nonlocal takes
-            device.host(takes)
-            device.run(2e-5)
-            takes *= factor
-
-        return run
-
-    with built(leg_on(exact_machine(), work)) as ready:
+    with built(leg_on(exact_machine(), growing(seconds, factor))) as ready:
         found = probe(ready, 0.1 * seconds, preflight(ready.plan.device))
     assert not found.synchronizes
 
